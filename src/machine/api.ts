@@ -1,0 +1,137 @@
+/**
+ * The public face of a Xenoscope machine: what `import { Machine } from "xenoscope"` promises.
+ *
+ * Everything here is plain data and synchronous calls, so that it works in Node, in a worker and in a browser page
+ * alike. Sizes are bytes, times are cycles of the machine's clock (never host time), addresses and registers are
+ * `bigint` where they appear. Files are given as their bytes: reading them is the caller's business.
+ */
+
+import type { MachineReport } from "../report/schema.ts";
+
+/** Which of the engines executes the guests: the generated interpreter, its plain TypeScript judge, or both compared. */
+export type EngineName = "interpreter" | "reference" | "lockstep";
+
+/** Vendor of the modelled processor: decides CPUID, and VT-x or SVM underneath HVM and PVH. */
+export type CpuVendor = "intel" | "amd";
+
+/** Guest type as in xl.cfg(5) `type=`. */
+export type DomainType = "pvh" | "pv" | "hvm";
+
+/** Why a domain stopped: SHUTDOWN_* of public/sched.h. */
+export type ShutdownReason = "poweroff" | "reboot" | "suspend" | "crash" | "watchdog" | "soft-reset";
+
+/** What one domain is made of. */
+export interface DomainConfig {
+  /** Unique on the machine. */
+  name: string;
+  type: DomainType;
+  /** ELF with a PVH entry note, or bzImage. */
+  kernel: Uint8Array;
+  /** Name of the kernel for messages, usually its path. */
+  kernelName?: string;
+  /** Handed over as the first module of the PVH start info, as it is. */
+  ramdisk?: Uint8Array;
+  /** The kernel's whole command line. */
+  cmdline: string;
+  /** Memory at start, bytes; a multiple of 1 MiB. */
+  memory: number;
+  /** Ceiling for the balloon, bytes; at least `memory`. Default: `memory`. */
+  maxMemory?: number;
+  /** Vcpus online at start (default 1), and the most there can be (default `vcpus`). */
+  vcpus?: number;
+  maxVcpus?: number;
+  /** Hard affinity: for vcpu `i` the physical CPUs of `affinity[i]`; vcpus beyond the list may run anywhere. */
+  affinity?: readonly (readonly number[])[];
+  /** Weight in credit2 (1..65535). Default 256. */
+  weight?: number;
+  /** Most of one physical CPU that the domain may use, percent; 0 (default) is no cap. */
+  cap?: number;
+  /** As `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`. Default: derived from the name and the domid, never random. */
+  uuid?: string;
+  /** Highest grant table version offered, 0 (no grant tables), 1 or 2. Default 2. */
+  maxGrantVersion?: number;
+  /** Most event channel ports. Default 1023, as xl has it. */
+  maxEventChannels?: number;
+}
+
+/** What a machine is made of. */
+export interface MachineConfig {
+  /** Physical CPUs. Default 1. */
+  pcpus?: number;
+  /** Machine memory, bytes. Default: enough for the domains. */
+  memory?: number;
+  /** Default `interpreter`. */
+  engine?: EngineName;
+  /** Default `intel`. */
+  cpu?: CpuVendor;
+  /** Built in order, as domid 1, 2, ... */
+  domains: readonly DomainConfig[];
+  /** Called during long loads: what is being done, and how far it is (0..1). */
+  onProgress?: (step: string, fraction: number) => void;
+}
+
+/** How far to run, and until when. */
+export interface RunLimits {
+  /** Most cycles to run from now on; the run ends at the first cut at or after that. Default: no limit. */
+  maxCycles?: number;
+  /**
+   * Asked after every quantum; true ends the run there. It sees a state that does not depend on how the run is cut
+   * into slices, so ending on it is as repeatable as the run itself.
+   */
+  until?: () => boolean;
+}
+
+/**
+ * Why `run` came back: no domain is left that could run; `maxCycles` are over; `until` said so; or every vcpu sleeps and no
+ * timer is armed, so that only outside input can wake the machine.
+ */
+export type RunOutcome = "all-shutdown" | "cycle-limit" | "stopped" | "blocked";
+
+/** The console of one domain, as bytes. */
+export interface DomainConsole {
+  /** `cycle` is the machine's cycle at which the guest wrote. Every listener gets every byte; the bytes may be kept. */
+  onOutput(listener: (bytes: Uint8Array, cycle: number) => void): void;
+  /**
+   * Types into the console. The bytes arrive at `atCycle` (default, and at the earliest: now) and wait in a queue until the
+   * guest makes room in its ring.
+   */
+  input(bytes: Uint8Array, atCycle?: number): void;
+}
+
+/** State of one domain. */
+export interface DomainStatus {
+  readonly domid: number;
+  readonly name: string;
+  readonly state: "running" | "shutdown";
+  /** Present once `state` is "shutdown". */
+  readonly shutdownReason?: ShutdownReason;
+  /** Present after a crash: what happened, and the registers in Xen's form. */
+  readonly registersText?: string;
+}
+
+/** A running machine. `Machine` of "xenoscope" implements it. */
+export interface MachineApi {
+  /** Cycles since power-on. */
+  readonly cycle: number;
+  /** Machine memory, bytes. */
+  readonly memory: number;
+  readonly domains: readonly DomainStatus[];
+  /** Runs synchronously, deterministically. Never throws for anything a guest does. */
+  run(limits?: RunLimits): RunOutcome;
+  /** Throws RangeError for a domid that does not exist. */
+  console(domid: number): DomainConsole;
+  /** Lines of the hypervisor's own log (`xl dmesg`), without line ends. */
+  onLog(listener: (line: string, cycle: number) => void): void;
+  /**
+   * Builds a domain that was shut down anew from its configuration, under the next free domid, which is returned. The
+   * machine's clock stands still meanwhile. The old domain stays listed as shut down.
+   */
+  restart(domid: number): Promise<number>;
+  /** Everything counted so far; no host-dependent value in it. */
+  report(): MachineReport;
+}
+
+/** The static side: `Machine.create(...)`. Rejects with an Error whose message is one clear line for bad input. */
+export interface MachineFactory {
+  create(config: MachineConfig): Promise<MachineApi>;
+}

@@ -1,0 +1,170 @@
+/**
+ * The shape of `--report FILE.json`, as zod schemas and as types.
+ *
+ * Stable: fields are only ever added while `schemaVersion` stays; a reader ignores what it does not know. Two runs of the
+ * same input give the same bytes outside `host`; whatever depends on the host (time, speed, memory, paths) stands there.
+ * All counts are plain integers; cycles count the machine's clock.
+ */
+
+import { z } from "zod";
+
+/** Raised when a field changes its meaning or goes away. */
+export const REPORT_SCHEMA_VERSION = 1;
+
+const count: z.ZodNumber = z.number().int().nonnegative();
+
+/** Cycles by the privilege they were spent in. */
+export interface CycleSplit {
+  /** CPL 3 of the guest. */
+  user: number;
+  /** CPL 0 to 2 of the guest. */
+  kernel: number;
+  /** Xen, working for this domain or vcpu. */
+  hypervisor: number;
+}
+
+export interface HypercallCount {
+  /** `__HYPERVISOR_*` of public/xen.h. */
+  number: number;
+  /** Its name there, without the prefix; `unknown` for a number that Xen does not define. */
+  name: string;
+  count: number;
+}
+
+export interface FaultCount {
+  /** Vector 0 to 31. */
+  vector: number;
+  /** The manual's mnemonic: `#PF`, `#GP`, ... */
+  name: string;
+  count: number;
+}
+
+export interface ExitCount {
+  /** Name of the exit reason: `vmcall`, `hlt`, `cpuid`, ... */
+  reason: string;
+  count: number;
+}
+
+export interface VcpuReport {
+  vcpu: number;
+  online: boolean;
+  cycles: CycleSplit;
+  instructions: number;
+}
+
+export interface DomainReport {
+  domid: number;
+  name: string;
+  type: "pvh" | "pv" | "hvm";
+  /** Bytes at the end of the run. */
+  memory: number;
+  state: "running" | "shutdown";
+  /** Only when `state` is `shutdown`. */
+  shutdownReason?: string | undefined;
+  cycles: CycleSplit;
+  instructions: number;
+  vcpus: VcpuReport[];
+  /** By number, ascending; only those that were called. */
+  hypercalls: HypercallCount[];
+  /** Event channel notifications that were delivered to the domain. */
+  events: number;
+  /** Exceptions delivered in the guest, by vector, ascending; only those that happened. */
+  faults: FaultCount[];
+  /** Exits to the hypervisor by reason, most frequent first. */
+  exits: ExitCount[];
+}
+
+export interface MachineReport {
+  schemaVersion: number;
+  machine: {
+    pcpus: number;
+    /** Bytes. */
+    memory: number;
+    engine: "interpreter" | "reference" | "lockstep";
+    cpu: "intel" | "amd";
+    timing: "fast" | "block" | "full";
+  };
+  domains: DomainReport[];
+  totals: {
+    /** The machine's clock at the end of the run. */
+    cycles: number;
+    /** Cycles of all physical CPUs: user + kernel + hypervisor + idle + overhead = `cycles` x `pcpus`, a quantum aside. */
+    user: number;
+    kernel: number;
+    hypervisor: number;
+    /** Nobody had anything to run. */
+    idle: number;
+    instructions: number;
+  };
+}
+
+export interface HostReport {
+  /** The command, word by word. */
+  command: string[];
+  /** Exit code of the command. */
+  exitCode: number;
+  version: string;
+  node: string;
+  platform: string;
+  /** Seconds of the run itself, loading aside, and of loading. */
+  wallSeconds: number;
+  loadSeconds: number;
+  /** Guest instructions a second of `wallSeconds`, millions. */
+  mips: number;
+  /** Peak resident set of the process, bytes. */
+  peakMemory: number;
+}
+
+export interface Report extends MachineReport {
+  host: HostReport;
+}
+
+const cycleSplit: z.ZodType<CycleSplit> = z.object({ user: count, kernel: count, hypervisor: count });
+
+const domain: z.ZodType<DomainReport> = z.object({
+  domid: count,
+  name: z.string(),
+  type: z.enum(["pvh", "pv", "hvm"]),
+  memory: count,
+  state: z.enum(["running", "shutdown"]),
+  shutdownReason: z.string().optional(),
+  cycles: cycleSplit,
+  instructions: count,
+  vcpus: z.array(z.object({ vcpu: count, online: z.boolean(), cycles: cycleSplit, instructions: count })),
+  hypercalls: z.array(z.object({ number: count, name: z.string(), count })),
+  events: count,
+  faults: z.array(z.object({ vector: z.number().int().min(0).max(31), name: z.string(), count })),
+  exits: z.array(z.object({ reason: z.string(), count })),
+});
+
+const machineShape = {
+  schemaVersion: z.literal(REPORT_SCHEMA_VERSION),
+  machine: z.object({
+    pcpus: z.number().int().positive(),
+    memory: count,
+    engine: z.enum(["interpreter", "reference", "lockstep"]),
+    cpu: z.enum(["intel", "amd"]),
+    timing: z.enum(["fast", "block", "full"]),
+  }),
+  domains: z.array(domain),
+  totals: z.object({ cycles: count, user: count, kernel: count, hypervisor: count, idle: count, instructions: count }),
+};
+
+/** Validates what `Machine.report()` gives. */
+export const machineReportSchema: z.ZodType<MachineReport> = z.object(machineShape);
+
+/** Validates what `--report` writes. */
+export const reportSchema: z.ZodType<Report> = z.object({
+  ...machineShape,
+  host: z.object({
+    command: z.array(z.string()),
+    exitCode: z.number().int(),
+    version: z.string(),
+    node: z.string(),
+    platform: z.string(),
+    wallSeconds: z.number().nonnegative(),
+    loadSeconds: z.number().nonnegative(),
+    mips: z.number().nonnegative(),
+    peakMemory: count,
+  }),
+});
