@@ -1,0 +1,305 @@
+/**
+ * The arena: one WebAssembly.Memory per machine that holds the state of the active core, the soft TLBs, the micro-op
+ * stream and the machine's RAM. This is the only file that assigns offsets. Every constant that names an address is a
+ * byte address in the arena; the code of all engines and of the hypervisor reads and writes through the views of
+ * `Arena`. 64-bit values are two little-endian 32-bit words to TypeScript and one i64 to WebAssembly.
+ *
+ * The state of the core that runs lies at CORE. Other cores wait in save slots (`Arena.saveSlot(index)`) and are
+ * copied in by `Core.activate()`: fixed addresses are what makes the generated code short.
+ */
+
+// ---- CORE: the active core's state, one 4 KiB page -------------------------------------------------------------
+export const CORE = 0x1000;
+export const CORE_BYTES = 0x1000;
+
+/** The slot file: 32 slots of 8 bytes; micro-op operand fields are byte offsets (0..255) into it. */
+export const SLOTS: number = CORE;
+export const S_RAX = 0x00;
+export const S_RCX = 0x08;
+export const S_RDX = 0x10;
+export const S_RBX = 0x18;
+export const S_RSP = 0x20;
+export const S_RBP = 0x28;
+export const S_RSI = 0x30;
+export const S_RDI = 0x38;
+export const S_R8 = 0x40;
+/** Temporaries of one instruction. Never live across an instruction boundary. */
+export const S_T0 = 0x80;
+export const S_T1 = 0x88;
+export const S_T2 = 0x90;
+export const S_T3 = 0x98;
+export const S_T4 = 0xa0;
+export const S_T5 = 0xa8;
+export const S_T6 = 0xb0;
+/** By convention the linear or effective address that the lifter computes in 16- and 32-bit address modes. */
+export const S_T7 = 0xb8;
+/** Always zero. */
+export const S_ZERO = 0xc0;
+/** Segment bases, in the order of the segment register numbers ES CS SS DS FS GS. */
+export const S_SEGBASE = 0xc8;
+export const S_CSBASE = 0xd0;
+export const S_FSBASE = 0xe8;
+export const S_GSBASE = 0xf0;
+/** RIP (the offset in CS, not linear) of the first instruction of the running block. */
+export const S_RIPBASE = 0xf8;
+
+/**
+ * Lazy flags, five i64 words that every flag-setting micro-op stores:
+ * ZF = (CC_Z == 0); SF = sign of CC_S; PF = even parity of the low byte of CC_S; CF = sign of CC_C; OF = sign of CC_O;
+ * AF = bit 4 of CC_A.
+ */
+export const CC_Z: number = CORE + 0x100;
+export const CC_S: number = CORE + 0x108;
+export const CC_C: number = CORE + 0x110;
+export const CC_O: number = CORE + 0x118;
+export const CC_A: number = CORE + 0x120;
+/** i64: architectural RIP, valid at cuts and whenever TypeScript runs after leaving a block. */
+export const RIP: number = CORE + 0x128;
+/** i32: every RFLAGS bit that is not a lazy flag (TF IF DF IOPL NT RF VM AC VIF VIP ID), and bit 1. */
+export const RFLAGS_SYS: number = CORE + 0x130;
+/** i32: the mode part of a block's key, MODE_* bits of uops/uop.ts. Kept by system/mode.ts. */
+export const MODE: number = CORE + 0x134;
+/** f64: cycle at which the engine's slice ends. The current cycle is SLICE_END - REMAINING, always. */
+export const SLICE_END: number = CORE + 0x138;
+/** i32: cycles left in the slice; <= 0 leaves the engine at the next cut. */
+export const REMAINING: number = CORE + 0x140;
+/** i32: instructions retired since the engine last folded them into INSTRET. */
+export const INSNS: number = CORE + 0x144;
+/** f64: instructions retired by this core. */
+export const INSTRET: number = CORE + 0x148;
+/** i32: byte address of the data TLB of the current view (user, supervisor, supervisor with SMAP in force). */
+export const TLB_BASE: number = CORE + 0x150;
+/** i32: context number of the current address space, 1..4095, in the low 12 bits of every TLB tag. */
+export const TLB_CTX: number = CORE + 0x154;
+/** i64: linear page (address with low 12 bits clear) that code is being fetched from, or -1: forget it. */
+export const FETCH_PAGE: number = CORE + 0x158;
+/** i32: arena address of that page. */
+export const FETCH_ARENA: number = CORE + 0x160;
+/** i32: record (see uops/uop.ts) of the running block. */
+export const BLOCK: number = CORE + 0x164;
+/** i32: the micro-op that left the block. */
+export const UOP: number = CORE + 0x168;
+/** i32: current privilege level 0..3. */
+export const CPL: number = CORE + 0x16c;
+
+/** The fault that `raise` recorded: vector, error code, flags FAULT_* of core.ts. */
+export const FAULT_VECTOR: number = CORE + 0x170;
+export const FAULT_ERROR: number = CORE + 0x174;
+export const FAULT_FLAGS: number = CORE + 0x178;
+/** i32: the vector being delivered when a further fault happens, -1 none (double-fault rules). */
+export const DELIVERING: number = CORE + 0x17c;
+
+/** Details of an exit, all i32 unless said. See the EXIT_* codes of core.ts. */
+export const EXIT_REASON: number = CORE + 0x180;
+export const EXIT_LENGTH: number = CORE + 0x184;
+/** i64 qualification: port and size, MSR, CR access ... as each EXIT_* code documents. */
+export const EXIT_QUAL: number = CORE + 0x188;
+/** i64 guest-physical address. */
+export const EXIT_GPA: number = CORE + 0x190;
+/** i64 guest-linear address. */
+export const EXIT_GLA: number = CORE + 0x198;
+export const EXIT_INTR_INFO: number = CORE + 0x1a0;
+export const EXIT_INTR_ERROR: number = CORE + 0x1a4;
+
+/** Events to inject before the next instruction (VM-entry interruption information format, SDM 25.8.3), 0 none. */
+export const INJECT_INFO: number = CORE + 0x1a8;
+export const INJECT_ERROR: number = CORE + 0x1ac;
+export const INJECT_LENGTH: number = CORE + 0x1b0;
+
+/** 64 bytes through which the slow memory path and the bus pass data. */
+export const BUS_DATA: number = CORE + 0x1c0;
+
+/** Segment registers ES CS SS DS FS GS: 16 bytes each: selector, attributes (see system/segments.ts), limit, unused. */
+export const SEG: number = CORE + 0x200;
+export const SEG_STRIDE = 16;
+export const SEG_SELECTOR = 0;
+export const SEG_ATTR = 4;
+export const SEG_LIMIT = 8;
+/** LDTR, TR, GDTR, IDTR: 32 bytes each: selector, attributes, limit, unused, base i64, unused. */
+export const LDTR: number = CORE + 0x260;
+export const TR: number = CORE + 0x280;
+export const GDTR: number = CORE + 0x2a0;
+export const IDTR: number = CORE + 0x2c0;
+export const TABLE_BASE = 16;
+
+/** Control registers, i64 each. */
+export const CR0: number = CORE + 0x300;
+export const CR2: number = CORE + 0x308;
+export const CR3: number = CORE + 0x310;
+export const CR4: number = CORE + 0x318;
+export const CR8: number = CORE + 0x320;
+export const EFER: number = CORE + 0x328;
+export const XCR0: number = CORE + 0x330;
+/** DR0..DR7, i64 each. */
+export const DR: number = CORE + 0x340;
+/** MSRs with a fixed place, i64 each. Others live with their models (system/msr.ts). */
+export const MSR_STAR: number = CORE + 0x380;
+export const MSR_LSTAR: number = CORE + 0x388;
+export const MSR_CSTAR: number = CORE + 0x390;
+export const MSR_FMASK: number = CORE + 0x398;
+export const MSR_KERNEL_GS_BASE: number = CORE + 0x3a0;
+export const MSR_SYSENTER_CS: number = CORE + 0x3a8;
+export const MSR_SYSENTER_ESP: number = CORE + 0x3b0;
+export const MSR_SYSENTER_EIP: number = CORE + 0x3b8;
+export const MSR_PAT: number = CORE + 0x3c0;
+export const MSR_TSC_AUX: number = CORE + 0x3c8;
+export const MSR_TSC_ADJUST: number = CORE + 0x3d0;
+export const MSR_APIC_BASE: number = CORE + 0x3d8;
+export const MSR_MISC_ENABLE: number = CORE + 0x3e0;
+export const MSR_XSS: number = CORE + 0x3e8;
+/** f64: added to the cycle counter to give the TSC. */
+export const TSC_OFFSET: number = CORE + 0x3f0;
+
+/** x87: eight physical registers R0..R7 of 16 bytes (80-bit value in the low 10); MMX aliases the low 8 bytes. */
+export const FPR: number = CORE + 0x400;
+export const FPU_CW: number = CORE + 0x480;
+/** Status word, TOP included in bits 13..11. */
+export const FPU_SW: number = CORE + 0x484;
+/** Full tag word, two bits a physical register. */
+export const FPU_TW: number = CORE + 0x488;
+export const FPU_OP: number = CORE + 0x48c;
+export const FPU_IP: number = CORE + 0x490;
+export const FPU_DP: number = CORE + 0x498;
+export const FPU_CS: number = CORE + 0x4a0;
+export const FPU_DS: number = CORE + 0x4a4;
+export const MXCSR: number = CORE + 0x4a8;
+/** i32: bits of the XSTATE components in use besides their init state (XINUSE). */
+export const XINUSE: number = CORE + 0x4ac;
+
+/** XMM0..15, 32 bytes apart so that YMM fits; 16..23 are vector temporaries of one instruction. */
+export const XMM: number = CORE + 0x500;
+export const XMM_STRIDE = 32;
+export const XMM_T0 = 16;
+
+/** Interruptibility (SDM table 25-3): bit 0 STI, bit 1 MOV SS, bit 3 NMI. */
+export const INTERRUPTIBILITY: number = CORE + 0x800;
+/** Activity state (SDM 25.4.2): 0 active, 1 HLT, 2 shutdown, 3 wait for SIPI. */
+export const ACTIVITY: number = CORE + 0x804;
+/** i32: NMIs waiting (0 or 1). */
+export const NMI_PENDING: number = CORE + 0x808;
+/** i32: debug exceptions to deliver at the next boundary, in the layout of DR6. */
+export const PENDING_DEBUG: number = CORE + 0x80c;
+/** f64 cycle accounts of this core: user, kernel; account.ts moves cycles here when CPL changes. */
+export const ACCOUNT_USER: number = CORE + 0x810;
+export const ACCOUNT_KERNEL: number = CORE + 0x818;
+/** f64: the cycle up to which this core's cycles are in an account. */
+export const ACCOUNTED: number = CORE + 0x820;
+/** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
+export const SYSTEM_WORDS: number = CORE + 0x900;
+export const SYSTEM_WORDS_BYTES = 0x500;
+/** i32 counters by exception vector, 0..31. */
+export const FAULT_COUNTS: number = CORE + 0xe00;
+/** i32 counters: data TLB misses, fetch TLB misses, page walks, TLB flushes, blocks decoded, code writes. */
+export const COUNT_DTLB_MISS: number = CORE + 0xe80;
+export const COUNT_FETCH_MISS: number = CORE + 0xe84;
+export const COUNT_WALK: number = CORE + 0xe88;
+export const COUNT_FLUSH: number = CORE + 0xe8c;
+export const COUNT_SMC: number = CORE + 0xe90;
+export const COUNT_INTERRUPTS: number = CORE + 0xe94;
+
+// ---- save slots of the other cores ------------------------------------------------------------------------------
+export const MAX_CORES = 256;
+const SAVE: number = 0x10000;
+
+// ---- soft TLBs --------------------------------------------------------------------------------------------------
+/**
+ * Data TLB entry, 32 bytes: read tag i64, write tag i64, addend i32 (arena = low word of linear + addend), attributes
+ * i32 (free for mmu/). A tag is linear bits 63..12 with the context number in bits 11..0; zero matches nothing.
+ */
+export const TLB_ENTRIES = 4096;
+export const TLB_ENTRY_SHIFT = 5;
+export const TLB_READ = 0;
+export const TLB_WRITE = 8;
+export const TLB_ADDEND = 16;
+export const TLB_ATTR = 20;
+export const TLB_VIEWS = 3;
+export const VIEW_USER = 0;
+export const VIEW_SUPERVISOR = 1;
+export const VIEW_SUPERVISOR_SMAP = 2;
+export const TLB_VIEW_BYTES: number = TLB_ENTRIES << TLB_ENTRY_SHIFT;
+export const DTLB: number = SAVE + MAX_CORES * CORE_BYTES;
+/**
+ * Fetch TLB entry, 16 bytes: tag i64, arena address of the page i32, unused. One table for all views: user and
+ * supervisor fetches differ in the tag by bit 0 of nothing but the context, so a fetch context is (context, CPL==3):
+ * tag = page | context, looked up in the half of the table that CPL==3 selects.
+ */
+export const FETCH_ENTRIES = 1024;
+export const FETCH_ENTRY_SHIFT = 4;
+export const FETCH_TLB: number = DTLB + TLB_VIEWS * TLB_VIEW_BYTES;
+export const FETCH_HALF_BYTES: number = FETCH_ENTRIES << FETCH_ENTRY_SHIFT;
+
+// ---- blocks -----------------------------------------------------------------------------------------------------
+/** Direct-mapped block table, 16 bytes an entry: arena address of the first byte, MODE, block record, unused. */
+export const BLOCK_TABLE: number = FETCH_TLB + 2 * FETCH_HALF_BYTES;
+export const BLOCK_TABLE_ENTRIES = 0x10000;
+export const BLOCK_TABLE_SHIFT = 4;
+/** The micro-op stream: block records, bump-allocated, all dropped together when it is full. */
+export const STREAM: number = BLOCK_TABLE + (BLOCK_TABLE_ENTRIES << BLOCK_TABLE_SHIFT);
+export const STREAM_BYTES = 0x2000000;
+
+/** Frame attributes and the code bitmap follow; their size depends on the RAM. */
+const FRAMES: number = STREAM + STREAM_BYTES;
+
+export const PAGE_SIZE = 4096;
+/** Frame attribute bits, one byte a machine frame: any of them keeps the page out of a tag. */
+export const FRAME_CODE = 1;
+export const FRAME_MMIO = 2;
+export const FRAME_WATCH = 4;
+export const FRAME_DIRTY_LOG = 8;
+
+/** The most RAM that one machine can have: a WebAssembly memory ends at 4 GiB. */
+export const MAX_RAM_BYTES = 0xe8000000;
+
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+  readonly u8: Uint8Array;
+  readonly u16: Uint16Array;
+  readonly i32: Int32Array;
+  readonly u32: Uint32Array;
+  readonly f64: Float64Array;
+  readonly u64: BigUint64Array;
+  /** Machine frames of RAM. */
+  readonly frames: number;
+  /** Byte address of the attribute byte of frame 0. */
+  readonly frameAttr: number;
+  /** Byte address of the code bitmap: 64 bits (8 bytes) a frame, one a 64-byte line. */
+  readonly codeBitmap: number;
+  /** Byte address of machine frame 0; machine frames 0..frames-1 lie one after another. */
+  readonly ram: number;
+
+  /** @param ramBytes RAM of the machine in bytes, a multiple of 4096, at most MAX_RAM_BYTES. Throws RangeError. */
+  constructor(ramBytes: number) {
+    if (ramBytes % PAGE_SIZE !== 0 || ramBytes <= 0 || ramBytes > MAX_RAM_BYTES)
+      throw new RangeError(
+        `machine memory of ${ramBytes} bytes is not between 4 KiB and ${MAX_RAM_BYTES / 2 ** 20} MiB`,
+      );
+    this.frames = ramBytes / PAGE_SIZE;
+    this.frameAttr = FRAMES;
+    this.codeBitmap = (this.frameAttr + this.frames + 7) & ~7;
+    this.ram = (this.codeBitmap + this.frames * 8 + 0xffff) & ~0xffff;
+    const pages = Math.ceil((this.ram + ramBytes) / 0x10000);
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const b = this.memory.buffer;
+    this.u8 = new Uint8Array(b);
+    this.u16 = new Uint16Array(b);
+    this.i32 = new Int32Array(b);
+    this.u32 = new Uint32Array(b);
+    this.f64 = new Float64Array(b);
+    this.u64 = new BigUint64Array(b);
+  }
+
+  /** Where core `index` (0..MAX_CORES-1) waits while another is active. */
+  saveSlot(index: number): number {
+    return SAVE + index * CORE_BYTES;
+  }
+
+  /** Arena address of machine-physical address `pa` (bytes, a number below 2^53), or -1 if it is not RAM. */
+  ofPhysical(pa: number): number {
+    return pa < this.frames * PAGE_SIZE ? this.ram + pa : -1;
+  }
+
+  /** Machine frame number of an arena address inside RAM. */
+  frameOf(address: number): number {
+    return (address - this.ram) >>> 12;
+  }
+}

@@ -1,0 +1,378 @@
+/**
+ * The micro-op set. A micro-op is a 16-byte record in the arena:
+ *
+ *   0  u16 kind     U_* below; families of four sizes are `U_X + sz`, sz = 0,1,2,3 for 8,16,32,64 bits
+ *   2  u8  d        destination (and first source) slot
+ *   3  u8  a        source slot, or base register of a memory operand
+ *   4  u8  b        second source slot, or index register of a memory operand
+ *   5  u8  s        segment-base slot of a memory operand (S_ZERO if flat)
+ *   6  u8  off      offset of the instruction's first byte from the block's first byte
+ *   7  u8  c        memory operand: bits 0-1 scale, bit 2 C_STACK (address faults are #SS, not #GP);
+ *                   otherwise condition code or a small constant
+ *   8  i32 disp     displacement, branch displacement, or low word of a 64-bit immediate
+ *  12  i32 imm      immediate (sign-extended to 64 bits), or high word
+ *
+ * Slots are byte offsets into the slot file (arena.ts SLOTS). 8-bit micro-ops may name AH..BH as slot+1. Writes: 8 and
+ * 16 bits merge into the slot, 32 bits zero-extend, 64 bits replace. A memory operand's linear address is
+ * `S[a] + (S[b] << scale) + disp + S[s]` modulo 2^64: 16- and 32-bit addressing first computes the address into S_T7
+ * with LEA32 / EA16 (adding a segment base with another LEA32 where it is not flat) and then uses a = S_T7.
+ *
+ * Vector operands d, a, b are register numbers: XMM + 32*n (n = 16..23 are temporaries).
+ *
+ * Order within one instruction: everything that can fault before anything that changes architectural state (slots
+ * S_T0..S_T7 and vector temporaries are not architectural). A store may end the block for a restart of its
+ * instruction (self-modifying code), so it too precedes any change - or follows a LOADW of the same bytes,
+ * which makes it safe.
+ *
+ * Terminal micro-ops (kind >= U_FIRST_TERMINAL) take two records; the second is
+ *   0 u32 link for taken, 4 u32 link for not taken (engine-private, 0 = none), 8 u16 instructions, 10 u16 cycles,
+ *   12 u16 bytes of the block, 14 u16 unused.
+ *
+ * A block record is a 16-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
+ * u32 address of the offsets table }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
+ */
+import { CORE } from "../arena.ts";
+
+export const UOP_BYTES = 16;
+export const BLOCK_HEADER_BYTES = 16;
+export const C_SCALE_MASK = 3;
+export const C_STACK = 4;
+
+// ---- kinds --------------------------------------------------------------------------------------------------------
+let next = 0;
+/** Takes `n` consecutive numbers. */
+const take = (n: number): number => {
+  const at = next;
+  next += n;
+  return at;
+};
+
+/**
+ * Integer ALU operations, each in five forms of four sizes, laid out so that
+ * kind = U_ALU + op*20 + form*4 + sz. All set all six flags as the manual says (AF cleared by logic operations).
+ */
+export const U_ALU: number = take(9 * 20);
+export const ALU_ADD = 0;
+export const ALU_OR = 1;
+export const ALU_ADC = 2;
+export const ALU_SBB = 3;
+export const ALU_AND = 4;
+export const ALU_SUB = 5;
+export const ALU_XOR = 6;
+/** Writes flags only. */
+export const ALU_CMP = 7;
+/** Writes flags only. */
+export const ALU_TEST = 8;
+/** d = d op a. */
+export const FORM_RR = 0;
+/** d = d op imm. */
+export const FORM_RI = 1;
+/** d = d op [mem]. */
+export const FORM_RM = 2;
+/** [mem] = [mem] op d. */
+export const FORM_MR = 3;
+/** [mem] = [mem] op imm. */
+export const FORM_MI = 4;
+export const alu = (op: number, form: number, sz: number): number => U_ALU + op * 20 + form * 4 + sz;
+
+/** d = a. */
+export const U_MOV_RR: number = take(4);
+/** d = imm; the 64-bit form takes disp as the low and imm as the high word, the others imm. */
+export const U_MOV_RI: number = take(4);
+/** d = [mem]. */
+export const U_LOAD: number = take(4);
+/** d = [mem], with write permission checked (and self-modification handled) first: the load of a read-modify-write. */
+export const U_LOADW: number = take(4);
+/** [mem] = d. */
+export const U_STORE: number = take(4);
+/** [mem] = imm. */
+export const U_STOREI: number = take(4);
+/** Exchange d and a; exchange d and [mem]. */
+export const U_XCHG_RR: number = take(4);
+export const U_XCHG_RM: number = take(4);
+/** Extensions: d = extend(a), then d = extend([mem]). Destination 32 bits (zero-extended to 64) or 64 bits. */
+export const U_ZX8_32: number = take(1);
+export const U_ZX16_32: number = take(1);
+export const U_SX8_32: number = take(1);
+export const U_SX16_32: number = take(1);
+export const U_SX8_64: number = take(1);
+export const U_SX16_64: number = take(1);
+export const U_SX32_64: number = take(1);
+export const U_LOAD_ZX8_32: number = take(1);
+export const U_LOAD_ZX16_32: number = take(1);
+export const U_LOAD_SX8_32: number = take(1);
+export const U_LOAD_SX16_32: number = take(1);
+export const U_LOAD_SX8_64: number = take(1);
+export const U_LOAD_SX16_64: number = take(1);
+export const U_LOAD_SX32_64: number = take(1);
+/** d = S[a] + (S[b] << scale) + disp, no segment base; 64 bits, 32 (zero-extended), 16 (zero-extended to 64). */
+export const U_LEA64: number = take(1);
+export const U_LEA32: number = take(1);
+export const U_EA16: number = take(1);
+
+/** d = op d, register and memory form ([mem] = op [mem]). INC and DEC keep CF; NOT sets no flags. */
+export const U_INC: number = take(4);
+export const U_DEC: number = take(4);
+export const U_NEG: number = take(4);
+export const U_NOT: number = take(4);
+export const U_INC_M: number = take(4);
+export const U_DEC_M: number = take(4);
+export const U_NEG_M: number = take(4);
+export const U_NOT_M: number = take(4);
+
+/** Shifts of d by imm: already masked to 5 or 6 bits and not zero (the lifter emits nothing for zero). */
+export const U_SHL_I: number = take(4);
+export const U_SHR_I: number = take(4);
+export const U_SAR_I: number = take(4);
+export const U_ROL_I: number = take(4);
+export const U_ROR_I: number = take(4);
+/** The same by CL (masked here to 5 bits, 6 for 64-bit operands; a zero count changes no flag). */
+export const U_SHL_C: number = take(4);
+export const U_SHR_C: number = take(4);
+export const U_SAR_C: number = take(4);
+export const U_ROL_C: number = take(4);
+export const U_ROR_C: number = take(4);
+
+/** Bit tests of d, bit number S[a] (or imm) modulo the operand size; CF only (other flags kept). sz 1..3. */
+export const U_BT_R: number = take(4);
+export const U_BTS_R: number = take(4);
+export const U_BTR_R: number = take(4);
+export const U_BTC_R: number = take(4);
+export const U_BT_I: number = take(4);
+export const U_BTS_I: number = take(4);
+export const U_BTR_I: number = take(4);
+export const U_BTC_I: number = take(4);
+/** d = op a. BSF/BSR leave d alone if a is zero (32-bit: also its upper half). sz 1..3. */
+export const U_BSF: number = take(4);
+export const U_BSR: number = take(4);
+export const U_TZCNT: number = take(4);
+export const U_LZCNT: number = take(4);
+export const U_POPCNT: number = take(4);
+/** d = byte swap d, 32 and 64 bits. */
+export const U_BSWAP32: number = take(1);
+export const U_BSWAP64: number = take(1);
+
+/** d = d * a, signed, CF=OF=overflow; sz 1..3. */
+export const U_IMUL_RR: number = take(4);
+/** d = a * imm. */
+export const U_IMUL_RRI: number = take(4);
+/** rDX:rAX = rAX * a (AX = AL * a for 8 bits), unsigned and signed. */
+export const U_MUL: number = take(4);
+export const U_IMUL: number = take(4);
+/** rDX:rAX / a; #DE leaves everything unchanged. */
+export const U_DIV: number = take(4);
+export const U_IDIV: number = take(4);
+/** rDX = sign of rAX; sz 1..3 (CWD, CDQ, CQO). */
+export const U_CWD: number = take(4);
+/** if condition c: d = a (32-bit: the upper half is cleared either way). sz 1..3. */
+export const U_CMOV: number = take(4);
+/** d (8 bits) = condition c. */
+export const U_SETCC: number = take(1);
+/** d, a: t = d + a; a = d; d = t; flags of ADD. */
+export const U_XADD: number = take(4);
+/** compare rAX with d (flags of CMP): equal -> d = a, else rAX = d (and d keeps its value). */
+export const U_CMPXCHG: number = take(4);
+
+/** 64-bit stack: push a; push imm; pop into d (POP RSP gives the value read); LEAVE. */
+export const U_PUSH64: number = take(1);
+export const U_PUSHI64: number = take(1);
+export const U_POP64: number = take(1);
+export const U_LEAVE64: number = take(1);
+
+export const U_CLC: number = take(1);
+export const U_STC: number = take(1);
+export const U_CMC: number = take(1);
+export const U_NOP: number = take(1);
+
+/** Vectors: d = [mem] 16 bytes; the A forms fault with #GP(0) if not 16-byte aligned. */
+export const U_VLOAD: number = take(1);
+export const U_VLOADA: number = take(1);
+export const U_VSTORE: number = take(1);
+export const U_VSTOREA: number = take(1);
+/** d = [mem] 8 or 4 bytes, zero-extended to 128 bits; [mem] = low 8 or 4 bytes of d. */
+export const U_VLOAD64: number = take(1);
+export const U_VLOAD32: number = take(1);
+export const U_VSTORE64: number = take(1);
+export const U_VSTORE32: number = take(1);
+/** d = a (128 bits). d = low 64 of a, upper half kept / zeroed. d low 32 = a low 32, rest kept. */
+export const U_VMOV: number = take(1);
+export const U_VMOVLO64: number = take(1);
+export const U_VMOVZ64: number = take(1);
+export const U_VMOVLO32: number = take(1);
+/** Between slots and vectors: d(vector) = zero-extended S[a] 32 / 64; S[d] = low 32 (zero-extended) / 64 of vector a. */
+export const U_VFROM32: number = take(1);
+export const U_VFROM64: number = take(1);
+export const U_VTO32: number = take(1);
+export const U_VTO64: number = take(1);
+/** d = d op a, 128 bits, op number V_* in imm... one kind for each V_* below: kind = U_V + op. */
+export const V_OPS = [
+  "and",
+  "andnot",
+  "or",
+  "xor",
+  "addb",
+  "addw",
+  "addd",
+  "addq",
+  "subb",
+  "subw",
+  "subd",
+  "subq",
+  "addsb",
+  "addsw",
+  "addusb",
+  "addusw",
+  "subsb",
+  "subsw",
+  "subusb",
+  "subusw",
+  "cmpeqb",
+  "cmpeqw",
+  "cmpeqd",
+  "cmpeqq",
+  "cmpgtb",
+  "cmpgtw",
+  "cmpgtd",
+  "cmpgtq",
+  "minub",
+  "minsw",
+  "maxub",
+  "maxsw",
+  "minsb",
+  "minuw",
+  "minsd",
+  "minud",
+  "maxsb",
+  "maxuw",
+  "maxsd",
+  "maxud",
+  "avgb",
+  "avgw",
+  "mullw",
+  "mulld",
+  "maddwd",
+  "unpacklbw",
+  "unpacklwd",
+  "unpackldq",
+  "unpacklqdq",
+  "unpackhbw",
+  "unpackhwd",
+  "unpackhdq",
+  "unpackhqdq",
+  "packsswb",
+  "packssdw",
+  "packuswb",
+  "packusdw",
+] as const;
+export type VOp = (typeof V_OPS)[number];
+export const U_V: number = take(V_OPS.length);
+/** Kind of d = d op a. `andnot` is PANDN: ~d & a. */
+export const vop = (name: VOp): number => U_V + V_OPS.indexOf(name);
+/** d = d shifted by imm bits (0..: too large a count gives zero or the sign): PSLLW.. by immediate. */
+export const U_VSHLW_I: number = take(1);
+export const U_VSHLD_I: number = take(1);
+export const U_VSHLQ_I: number = take(1);
+export const U_VSHRW_I: number = take(1);
+export const U_VSHRD_I: number = take(1);
+export const U_VSHRQ_I: number = take(1);
+export const U_VSARW_I: number = take(1);
+export const U_VSARD_I: number = take(1);
+/** PSLLDQ, PSRLDQ by imm bytes (0..16). */
+export const U_VBYTESHL: number = take(1);
+export const U_VBYTESHR: number = take(1);
+/** PSHUFD: d = shuffle of a by the low 8 bits of imm. */
+export const U_VSHUFD: number = take(1);
+/** S[d] = PMOVMSKB a. */
+export const U_VMOVMSKB: number = take(1);
+
+/** Calls helper number imm (uops/helpers.ts) with the address of this micro-op; nonzero leaves the block. */
+export const U_HELPER: number = take(1);
+
+// ---- terminals: two records ---------------------------------------------------------------------------------------
+export const U_FIRST_TERMINAL: number = next;
+/** Straight on: RIP = RIPBASE + bytes of the block. */
+export const U_END: number = take(1);
+/** 64-bit mode: RIP = RIPBASE + disp (disp counts from the block's first byte). */
+export const U_JMP: number = take(1);
+/** The same, RIP masked to c bytes (2 or 4): legacy modes. */
+export const U_JMP_L: number = take(1);
+/** 64-bit mode: condition cc taken -> RIPBASE + disp, else straight on. kind = U_JCC + cc (cc as in opcode 70+cc). */
+export const U_JCC: number = take(16);
+/** Legacy modes: condition in b, RIP masked to c bytes. */
+export const U_JCC_L: number = take(1);
+/** If S[a] != 0 (all 64 bits): RIPBASE + disp masked to c bytes (2, 4 or 8), else straight on. JRCXZ, LOOP. */
+export const U_JNZ_R: number = take(1);
+export const U_JZ_R: number = take(1);
+/** RIP = S[a] (in 64-bit mode a non-canonical target is #GP(0) on this instruction). */
+export const U_JMP_R: number = take(1);
+/** 64-bit mode: push RIPBASE + bytes; RIP = RIPBASE + disp / S[a]. */
+export const U_CALL: number = take(1);
+export const U_CALL_R: number = take(1);
+/** 64-bit mode: pop RIP, then RSP += imm. */
+export const U_RET: number = take(1);
+/**
+ * Calls helper imm, which may change anything (mode, RIP, CPL, TLB). Before the call RIP is stored as RIPBASE + bytes
+ * (the next instruction, masked to the code size); afterwards execution goes on at RIP as the helper left it.
+ * The helper returns H_OK, H_FAULT (RIP rolls back to this instruction, which does not count as executed),
+ * H_EXIT (leave the engine after this instruction) or H_EXIT_AT (leave the engine, RIP rolled back to this
+ * instruction, not counted: intercepts).
+ */
+export const U_HELPER_END: number = take(1);
+export const U_KINDS: number = next;
+
+/** What a helper returns. */
+export const H_OK = 0;
+export const H_FAULT = 1;
+export const H_EXIT = 2;
+export const H_EXIT_AT = 3;
+/** Internal to the memory path: the store hit translated code; restart this instruction alone. */
+export const H_RESTART = 4;
+
+// ---- conditions ----------------------------------------------------------------------------------------------------
+/** Condition numbers as in opcodes 70..7f: O NO B NB Z NZ BE NBE S NS P NP L NL LE NLE. */
+export const CONDITION_NAMES: readonly string[] = [
+  "o",
+  "no",
+  "b",
+  "ae",
+  "e",
+  "ne",
+  "be",
+  "a",
+  "s",
+  "ns",
+  "p",
+  "np",
+  "l",
+  "ge",
+  "le",
+  "g",
+];
+
+// ---- MODE: the mode part of a block's key ---------------------------------------------------------------------------
+/** Code size: 0 = 16, 1 = 32, 2 = 64 bits. */
+export const MODE_CODE_MASK = 3;
+export const MODE_16 = 0;
+export const MODE_32 = 1;
+export const MODE_64 = 2;
+/** SS.B: ESP is the stack pointer in legacy modes. */
+export const MODE_SS32 = 4;
+/** CS, DS, ES, SS have base 0 and cover 4 GiB. Always set in 64-bit mode. */
+export const MODE_FLAT = 8;
+/** CR0.PE. */
+export const MODE_PE = 0x10;
+/** RFLAGS.VM. */
+export const MODE_VM = 0x20;
+export const MODE_TS = 0x40;
+export const MODE_EM = 0x80;
+export const MODE_OSFXSR = 0x100;
+export const MODE_OSXSAVE = 0x200;
+/** One instruction a block: TF, interrupt shadow, code breakpoints, restarts after self-modification. */
+export const MODE_STEP = 0x400;
+export const MODE_NONROOT = 0x800;
+/** EFER.LMA outside 64-bit code (compatibility mode): SYSENTER/SYSCALL and LAR/far rules differ. */
+export const MODE_LMA = 0x1000;
+/** CR0.MP (WAIT with TS). */
+export const MODE_MP = 0x2000;
+
+export const slotAddress = (slot: number): number => CORE + slot;
