@@ -72,45 +72,55 @@ export const DECODE_MORE = 3;
 
 /** Row attributes, `ROW_FLAGS[row]`. */
 /** A cut lies before and after the instruction (ARCHITECTURE.md, cut points). */
-export const ROW_SOLO: number = 1 << 0;
+export const ROW_SOLO = 0x1;
 /** Ends a block: every control transfer, and what changes the mode. */
-export const ROW_BRANCH: number = 1 << 1;
+export const ROW_BRANCH = 0x2;
 /** LOCK is allowed when the first operand is memory. */
-export const ROW_LOCKABLE: number = 1 << 2;
+export const ROW_LOCKABLE = 0x4;
 /** #GP(0) unless CPL is 0. */
-export const ROW_PRIV: number = 1 << 3;
+export const ROW_PRIV = 0x8;
 /** A string instruction: REP forms repeat it. */
-export const ROW_STRING: number = 1 << 4;
+export const ROW_STRING = 0x10;
 /** Operand size is 64 by default in 64-bit mode (66 still gives 16). */
-export const ROW_DEFAULT64: number = 1 << 5;
+export const ROW_DEFAULT64 = 0x20;
 /** Operand size is always 64 in 64-bit mode (66 is ignored). */
-export const ROW_FORCE64: number = 1 << 6;
+export const ROW_FORCE64 = 0x40;
 /** Not valid in 64-bit mode (the decoder already refuses it). */
-export const ROW_NO64: number = 1 << 7;
+export const ROW_NO64 = 0x80;
 /** Valid in 64-bit mode only (the decoder already refuses it elsewhere). */
-export const ROW_ONLY64: number = 1 << 8;
+export const ROW_ONLY64 = 0x100;
 /** REPNE (F2) and REPE (F3) end on ZF: CMPS, SCAS. */
-export const ROW_REPZ: number = 1 << 9;
-/** Depends on IOPL (VM86 or protected mode): CLI, STI, IN, OUT, INS, OUTS, PUSHF, POPF, INT n, IRET. */
-export const ROW_IOPL: number = 1 << 10;
+export const ROW_REPZ = 0x200;
+/** Checks IOPL, always or in virtual-8086 mode: CLI, STI, IN, OUT, INS, OUTS, PUSHF, POPF, INT n, IRET. */
+export const ROW_IOPL = 0x400;
 /** Has a ModRM byte. */
-export const ROW_MODRM: number = 1 << 11;
+export const ROW_MODRM = 0x800;
 /** #UD in real-address and virtual-8086 mode. */
-export const ROW_PROT: number = 1 << 12;
+export const ROW_PROT = 0x1000;
 /** Writes the first operand without reading it. */
-export const ROW_WRITE0: number = 1 << 13;
+export const ROW_WRITE0 = 0x2000;
 /** Reads and writes the first operand. */
-export const ROW_RW0: number = 1 << 14;
+export const ROW_RW0 = 0x4000;
 /** Conditional on a condition code: bits 3..0 of the opcode (Jcc, SETcc, CMOVcc). */
-export const ROW_COND: number = 1 << 15;
+export const ROW_COND = 0x8000;
 /** An x87 instruction: #NM if CR0.EM or CR0.TS. */
-export const ROW_X87: number = 1 << 16;
+export const ROW_X87 = 0x10000;
 /** An MMX instruction: #UD if CR0.EM, #NM if CR0.TS. */
-export const ROW_MMX: number = 1 << 17;
+export const ROW_MMX = 0x20000;
 /** An SSE instruction (XMM state or MXCSR): #UD if CR0.EM or not CR4.OSFXSR, #NM if CR0.TS. */
-export const ROW_SSE: number = 1 << 18;
+export const ROW_SSE = 0x40000;
 /** A 16-byte memory operand must be aligned: #GP(0) otherwise. */
-export const ROW_ALIGN16: number = 1 << 19;
+export const ROW_ALIGN16 = 0x80000;
+
+/** Interrupts stay blocked until after the next instruction: STI, MOV SS, POP SS. */
+export const ROW_SHADOW = 0x100000;
+/** The byte form of an opcode: `opSize` is 1. */
+export const ROW_BYTE = 0x200000;
+/** ModRM.mod is ignored, r/m is always a register (MOV CR, MOV DR). */
+export const ROW_NOMOD = 0x400000;
+/** A 66, F2 or F3 prefix is part of the opcode (66 is then no operand size). */
+export const ROW_MANDATORY66 = 0x800000;
+export const ROW_MANDATORY_REP = 0x1000000;
 
 /** CPUID features, `ROW_FEATURE[row]`. FEATURE_BASE is present on every x86-64 processor's integer core. */
 export const FEATURE_BASE = 0;

@@ -3,6 +3,7 @@
 export const TWO_BYTE_ROWS: string = `
 @BASE
 0f 0b UD2 branch
+0f 0d /r NOP Ev ro
 0f 0d /0m NOP Eb ro
 @PREFETCHW
 0f 0d /1m PREFETCHW Mb ro
