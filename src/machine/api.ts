@@ -113,6 +113,8 @@ export interface DomainStatus {
 export interface MachineApi {
   /** Cycles since power-on. */
   readonly cycle: number;
+  /** Cycles per second of the modelled processor: what the guests take their TSC frequency to be. */
+  readonly frequency: number;
   /** Machine memory, bytes. */
   readonly memory: number;
   readonly domains: readonly DomainStatus[];

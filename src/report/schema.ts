@@ -88,7 +88,7 @@ export interface MachineReport {
   totals: {
     /** The machine's clock at the end of the run. */
     cycles: number;
-    /** Cycles of all physical CPUs: user + kernel + hypervisor + idle + overhead = `cycles` x `pcpus`, a quantum aside. */
+    /** Cycles of all physical CPUs: user + kernel + hypervisor + idle = `cycles` x `pcpus`, a quantum aside. */
     user: number;
     kernel: number;
     hypervisor: number;

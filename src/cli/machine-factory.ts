@@ -1,0 +1,9 @@
+/** Loads the machine only when a run needs it, so that help and errors in a configuration come at once. */
+
+import type { MachineFactory } from "../machine/api.ts";
+
+export async function loadMachineFactory(): Promise<MachineFactory> {
+  const path = "../machine/machine.js";
+  const loaded: { Machine: MachineFactory } = await import(path);
+  return loaded.Machine;
+}
