@@ -187,7 +187,14 @@ export const FEATURE_NAMES: readonly string[] = Object.entries(I)
   .map(([name]) => name.slice("FEATURE_".length));
 const FEATURE_NUMBER: ReadonlyMap<string, number> = new Map(FEATURE_NAMES.map((name, i) => [name, i]));
 
+const MNEMONIC_NUMBER: ReadonlyMap<string, number> = new Map(MNEMONIC_NAMES.map((name, i) => [name, i]));
+
 const CONDITIONS = ["O", "NO", "B", "AE", "E", "NE", "BE", "A", "S", "NS", "P", "NP", "L", "GE", "LE", "G"];
+
+/** Variants of the dispatch table: outside 64-bit mode, in it without REX.W, in it with REX.W. */
+export const VARIANT_LEGACY = 0;
+export const VARIANT_LONG = 1;
+export const VARIANT_LONG_W = 2;
 
 /** Prefix columns of the dispatch table. */
 const PREFIX_NAMES = ["none", "66", "f3", "f2"];
@@ -217,7 +224,8 @@ interface Row {
   readonly exactModrm: number;
   readonly flags: number;
   readonly feature: number;
-  readonly long: readonly boolean[];
+  /** VARIANT_ numbers that the row is valid in. */
+  readonly variants: readonly number[];
   readonly operands: readonly string[];
 }
 
@@ -289,10 +297,15 @@ function parseLine(line: string, feature: number): Row[] {
   if (prefix === "66") flags |= I.ROW_MANDATORY66;
   if (prefix === "f2" || prefix === "f3") flags |= I.ROW_MANDATORY_REP;
 
-  const long = [false, true].filter((is) => (is ? !attributes.includes("no64") : !attributes.includes("only64")));
+  const variants: number[] = [];
+  if (!attributes.includes("only64")) variants.push(VARIANT_LEGACY);
+  if (!attributes.includes("no64")) {
+    if (!attributes.includes("w1")) variants.push(VARIANT_LONG);
+    if (!attributes.includes("w0")) variants.push(VARIANT_LONG_W);
+  }
+  if (attributes.includes("w1")) variants.splice(0, variants[0] === VARIANT_LEGACY ? 1 : 0);
   const make = (mnemonic: string, from: number, to: number, extra: number): Row => {
-    const mn = MNEMONIC_NAMES.indexOf(mnemonic);
-    if (mn < 0) fail(line, `no mnemonic ${mnemonic}`);
+    const mn = MNEMONIC_NUMBER.get(mnemonic) ?? fail(line, `no mnemonic ${mnemonic}`);
     const columns = prefix === undefined ? ALL_COLUMNS : PREFIX_COLUMNS[prefix]!;
     return {
       line,
@@ -307,7 +320,7 @@ function parseLine(line: string, feature: number): Row[] {
       exactModrm,
       flags: flags | extra,
       feature,
-      long,
+      variants,
       operands,
     };
   };
@@ -330,7 +343,7 @@ const INVALID: Row = {
   exactModrm: -1,
   flags: 0,
   feature: I.FEATURE_BASE,
-  long: [],
+  variants: [],
   operands: [],
 };
 
@@ -403,11 +416,6 @@ rows.forEach((row, i) => {
   });
 });
 
-/** Variants of the dispatch table: outside 64-bit mode, in it without REX.W, in it with REX.W. */
-export const VARIANT_LEGACY = 0;
-export const VARIANT_LONG = 1;
-export const VARIANT_LONG_W = 2;
-
 /**
  * (variant << 12) | (map << 10) | (prefix column << 8) | opcode -> a row, or -1 - group for a look at ModRM in GROUPS.
  * Prefix columns: 0 none, 1 66, 2 F3, 3 F2.
@@ -448,32 +456,22 @@ function pick(candidates: readonly number[], modrm: number): number {
   return best;
 }
 
-function wantsW(row: Row, w: boolean): boolean {
-  const words = row.line.split(" ");
-  return !words.includes(w ? "w0" : "w1");
+/** True if the row is one of several under its opcode byte, told apart by ModRM. */
+function looksAtModrm(row: Row): boolean {
+  return row.form !== 0 || row.digit >= 0 || row.exactModrm >= 0;
 }
 
 function buildDispatch(): void {
-  const cells: number[][] = Array.from({ length: 3 << 12 }, () => []);
+  const byOpcode: number[][] = [];
   for (let i = 1; i < rows.length; i++) {
     const row = rows[i]!;
-    for (let variant = 0; variant < 3; variant++) {
-      if (!row.long.includes(variant !== VARIANT_LEGACY) || !wantsW(row, variant === VARIANT_LONG_W)) continue;
-      for (const column of row.columns) {
-        const base = (variant << 12) | (row.map << 10) | (column << 8);
-        for (let opcode = row.first; opcode <= row.last; opcode++) cells[base | opcode]!.push(i);
-      }
-    }
+    for (let opcode = row.first; opcode <= row.last; opcode++) (byOpcode[(row.map << 8) | opcode] ??= []).push(i);
   }
   const groups = new Map<string, number>();
   const tables: Uint16Array[] = [];
-  cells.forEach((candidates, key) => {
-    if (candidates.length === 0) return;
-    const byModrm = candidates.some((i) => rows[i]!.form !== 0 || rows[i]!.digit >= 0 || rows[i]!.exactModrm >= 0);
-    if (!byModrm) {
-      DISPATCH[key] = pick(candidates, -1);
-      return;
-    }
+  const cell = (candidates: readonly number[]): number => {
+    if (candidates.length === 0) return 0;
+    if (!candidates.some((i) => looksAtModrm(rows[i]!))) return pick(candidates, -1);
     const name = candidates.join();
     let group = groups.get(name);
     if (group === undefined) {
@@ -483,7 +481,20 @@ function buildDispatch(): void {
       for (let modrm = 0; modrm < 256; modrm++) table[modrm] = pick(candidates, modrm);
       tables.push(table);
     }
-    DISPATCH[key] = -1 - group;
+    return -1 - group;
+  };
+  byOpcode.forEach((all, mapOpcode) => {
+    const base = ((mapOpcode >> 8) << 10) | (mapOpcode & 255);
+    for (let variant = 0; variant < 3; variant++) {
+      const valid = all.filter((i) => rows[i]!.variants.includes(variant));
+      if (valid.length === 0) continue;
+      const anyPrefix = valid.every((i) => !rows[i]!.explicit);
+      let value = anyPrefix ? cell(valid) : 0;
+      for (let column = 0; column < 4; column++) {
+        if (!anyPrefix) value = cell(valid.filter((i) => rows[i]!.columns.includes(column)));
+        DISPATCH[(variant << 12) | base | (column << 8)] = value;
+      }
+    }
   });
   GROUPS = new Uint16Array(tables.length << 8);
   tables.forEach((table, group) => {
