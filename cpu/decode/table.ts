@@ -364,6 +364,7 @@ function parseTables(): Row[] {
 }
 
 const rows: readonly Row[] = parseTables();
+const NARROWNESS: Uint8Array = Uint8Array.from(rows, narrowness);
 
 /** Rows in the table; rows are numbered 0 (invalid) .. ROW_COUNT - 1. */
 export const ROW_COUNT: number = rows.length;
@@ -424,12 +425,6 @@ export const DISPATCH: Int16Array = new Int16Array(3 << 12);
 /** Row by (group << 8) | ModRM. */
 export let GROUPS: Uint16Array = new Uint16Array(0);
 
-function matchesModrm(row: Row, modrm: number): boolean {
-  if (row.exactModrm >= 0) return row.exactModrm === modrm;
-  if (row.digit >= 0 && row.digit !== ((modrm >> 3) & 7)) return false;
-  return row.form === 0 || (row.form === 2) === modrm >= 0xc0;
-}
-
 /** How narrowly a row names its encoding; the narrowest match wins, and two equal ones are an error in the table. */
 function narrowness(row: Row): number {
   return (
@@ -440,20 +435,34 @@ function narrowness(row: Row): number {
   );
 }
 
-function pick(candidates: readonly number[], modrm: number): number {
-  let best = 0;
-  let bestNarrowness = -1;
-  for (const candidate of candidates) {
-    const row = rows[candidate]!;
-    if (modrm >= 0 && !matchesModrm(row, modrm)) continue;
-    const n = narrowness(row);
-    if (n === bestNarrowness) fail(row.line, `the same encoding as ${rows[best]!.line}`);
-    if (n > bestNarrowness) {
-      best = candidate;
-      bestNarrowness = n;
+/** The one row for an opcode that needs no look at ModRM. */
+function narrowest(candidates: readonly number[]): number {
+  const [best, next] = candidates.toSorted((a, b) => NARROWNESS[b]! - NARROWNESS[a]!);
+  if (next !== undefined && NARROWNESS[best!] === NARROWNESS[next]) conflict(best!, next);
+  return best!;
+}
+
+function conflict(a: number, b: number): never {
+  fail(rows[a]!.line, `the same encoding as ${rows[b]!.line}`);
+}
+
+/** Writes the row into every ModRM value that it covers; wider rows have been written before. */
+function cover(table: Uint16Array, i: number): void {
+  const row = rows[i]!;
+  const own = NARROWNESS[i]!;
+  const write = (modrm: number): void => {
+    if (table[modrm] !== 0 && NARROWNESS[table[modrm]!] === own) conflict(i, table[modrm]!);
+    table[modrm] = i;
+  };
+  if (row.exactModrm >= 0) {
+    write(row.exactModrm);
+    return;
+  }
+  for (let mod = row.form === 2 ? 3 : 0; mod < (row.form === 1 ? 3 : 4); mod++) {
+    for (let reg = Math.max(row.digit, 0); reg < (row.digit >= 0 ? row.digit + 1 : 8); reg++) {
+      for (let rm = 0; rm < 8; rm++) write((mod << 6) | (reg << 3) | rm);
     }
   }
-  return best;
 }
 
 /** True if the row is one of several under its opcode byte, told apart by ModRM. */
@@ -471,20 +480,26 @@ function buildDispatch(): void {
   const tables: Uint16Array[] = [];
   const cell = (candidates: readonly number[]): number => {
     if (candidates.length === 0) return 0;
-    if (!candidates.some((i) => looksAtModrm(rows[i]!))) return pick(candidates, -1);
+    if (!candidates.some((i) => looksAtModrm(rows[i]!))) return narrowest(candidates);
     const name = candidates.join();
     let group = groups.get(name);
     if (group === undefined) {
       group = tables.length;
       groups.set(name, group);
       const table = new Uint16Array(256);
-      for (let modrm = 0; modrm < 256; modrm++) table[modrm] = pick(candidates, modrm);
+      for (const i of candidates.toSorted((a, b) => NARROWNESS[a]! - NARROWNESS[b]!)) cover(table, i);
       tables.push(table);
     }
     return -1 - group;
   };
   byOpcode.forEach((all, mapOpcode) => {
     const base = ((mapOpcode >> 8) << 10) | (mapOpcode & 255);
+    const only = all.length === 1 ? rows[all[0]!]! : INVALID;
+    if (only !== INVALID && !looksAtModrm(only)) {
+      for (const variant of only.variants)
+        for (const column of only.columns) DISPATCH[(variant << 12) | base | (column << 8)] = all[0]!;
+      return;
+    }
     for (let variant = 0; variant < 3; variant++) {
       const valid = all.filter((i) => rows[i]!.variants.includes(variant));
       if (valid.length === 0) continue;
