@@ -61,12 +61,20 @@ export function checkArguments(rawArgs: readonly string[], definition: ArgsDef, 
 }
 
 const DECIMAL_UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
-const BINARY_UNITS: Readonly<Record<string, number>> = { "": 2 ** 20, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+const BINARY_UNITS: Readonly<Record<string, number>> = {
+  "": 2 ** 20,
+  b: 1,
+  k: 2 ** 10,
+  m: 2 ** 20,
+  g: 2 ** 30,
+  t: 2 ** 40,
+};
 
 /** A count of cycles: `5000000`, `5_000_000`, `5M`, `1.5G`. */
 export function parseCycles(option: string, text: string): number {
   const match = /^([0-9][0-9_]*(?:\.[0-9]+)?)([kmgt]?)$/i.exec(text);
-  const value = match === null ? Number.NaN : Number(match[1]!.replaceAll("_", "")) * DECIMAL_UNITS[match[2]!.toLowerCase()]!;
+  const value =
+    match === null ? Number.NaN : Number(match[1]!.replaceAll("_", "")) * DECIMAL_UNITS[match[2]!.toLowerCase()]!;
   if (!Number.isSafeInteger(value) || value < 1) {
     throw usageError(`option ${option}: "${text}" is no number of cycles (5000000, 5M, 1.5G)`);
   }

@@ -117,7 +117,8 @@ export class Session {
   /** Runs to the end and gives the exit code. */
   async run(): Promise<number> {
     const start = performance.now();
-    const deadline = this.#options.timeout === undefined ? Number.POSITIVE_INFINITY : start + this.#options.timeout * 1000;
+    const deadline =
+      this.#options.timeout === undefined ? Number.POSITIVE_INFINITY : start + this.#options.timeout * 1000;
     const limit = this.#options.maxCycles ?? Number.POSITIVE_INFINITY;
     const until = (): boolean => this.#mustLook();
     let slice = FIRST_SLICE;
@@ -125,14 +126,18 @@ export class Session {
       const startCycle = this.#machine.cycle;
       const sliceStart = performance.now();
       const outcome = this.#machine.run({ maxCycles: Math.max(1, Math.min(slice, limit - startCycle)), until });
-      if (this.#matched) return EXIT_OK;
-      const ended = this.#endReached();
-      await this.#handleShutdowns();
-      if (ended) return this.#crashed ? EXIT_CRASH : EXIT_OK;
-      if (this.#machine.domains.every((domain) => domain.state === "shutdown")) return this.#finalCode();
-      if (this.#machine.cycle >= limit) {
-        this.#output.message(`stopped at cycle ${this.#machine.cycle}: --max-cycles`);
-        return this.#finalCode();
+      const atLimit = this.#machine.cycle >= limit;
+      // Where a slice ends depends on the host, so nothing is decided there: `until` decides, at the end of a quantum.
+      if (outcome !== "cycle-limit" || atLimit) {
+        if (this.#matched) return EXIT_OK;
+        const ended = this.#endReached() || (outcome === "blocked" && this.#player?.endCycle !== undefined);
+        await this.#handleShutdowns();
+        if (ended) return this.#crashed ? EXIT_CRASH : EXIT_OK;
+        if (this.#machine.domains.every((domain) => domain.state === "shutdown")) return this.#finalCode();
+        if (atLimit) {
+          this.#output.message(`stopped at cycle ${this.#machine.cycle}: --max-cycles`);
+          return this.#finalCode();
+        }
       }
       if (this.#stopCode !== undefined) return this.#stopCode;
       if (performance.now() >= deadline) {
@@ -143,7 +148,9 @@ export class Session {
       if (outcome === "blocked") {
         await turn();
         if (!this.#inputOpen) {
-          this.#output.message(`stopped at cycle ${this.#machine.cycle}: every vcpu sleeps and nothing is left to wake one`);
+          this.#output.message(
+            `stopped at cycle ${this.#machine.cycle}: every vcpu sleeps and nothing is left to wake one`,
+          );
           this.#sayUnmet();
           return this.#crashed ? EXIT_CRASH : EXIT_LIMIT;
         }
@@ -186,7 +193,9 @@ export class Session {
     }
     const waiting = this.#player?.waitingFor;
     if (waiting !== undefined) {
-      this.#output.message(`${this.#options.script!.file}:${waiting.line}: expect ${waiting.pattern.source} was not seen`);
+      this.#output.message(
+        `${this.#options.script!.file}:${waiting.line}: expect ${waiting.pattern.source} was not seen`,
+      );
       unmet = true;
     }
     return unmet;

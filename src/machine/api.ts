@@ -75,8 +75,8 @@ export interface RunLimits {
   /** Most cycles to run from now on; the run ends at the first cut at or after that. Default: no limit. */
   maxCycles?: number;
   /**
-   * Asked after every quantum; true ends the run there. It sees a state that does not depend on how the run is cut
-   * into slices, so ending on it is as repeatable as the run itself.
+   * Asked at the end of every quantum; true ends the run there. Quanta end at the same cycles however the run is cut into
+   * calls, so a run that ends on `until` is as repeatable as the machine itself. Not asked where `maxCycles` cuts a quantum.
    */
   until?: () => boolean;
 }

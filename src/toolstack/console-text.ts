@@ -2,7 +2,10 @@
 
 const ESC = "\u001b";
 /** CSI and two-character escape sequences of ECMA-48, OSC strings, and carriage returns. */
-const CONTROL: RegExp = new RegExp(`${ESC}\\[[0-?]*[ -/]*[@-~]|${ESC}\\][^\\u0007${ESC}]*(?:\\u0007|${ESC}\\\\)|${ESC}[@-_]|\\r`, "g");
+const CONTROL: RegExp = new RegExp(
+  `${ESC}\\[[0-?]*[ -/]*[@-~]|${ESC}\\][^\\u0007${ESC}]*(?:\\u0007|${ESC}\\\\)|${ESC}[@-_]|\\r`,
+  "g",
+);
 
 export function stripControl(text: string): string {
   return text.includes(ESC) || text.includes("\r") ? text.replace(CONTROL, "") : text;

@@ -30,7 +30,13 @@ async function demo(parsed: ParsedCommand): Promise<number> {
     sessionDomains: [
       {
         name: NAME,
-        actions: { poweroff: "destroy", reboot: "destroy", watchdog: "destroy", crash: "destroy", softReset: "destroy" },
+        actions: {
+          poweroff: "destroy",
+          reboot: "destroy",
+          watchdog: "destroy",
+          crash: "destroy",
+          softReset: "destroy",
+        },
       },
     ],
   });

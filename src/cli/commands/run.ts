@@ -3,15 +3,7 @@
 import { loadConfigs, loadDomain } from "../../toolstack/load.ts";
 import { UserError } from "../../toolstack/user-error.ts";
 import type { XlDomain } from "../../toolstack/xlcfg/domain.ts";
-import {
-  parseChoice,
-  parseCycles,
-  parseRegex,
-  parseSeconds,
-  parseSize,
-  parseWhole,
-  usageError,
-} from "../arguments.ts";
+import { parseChoice, parseCycles, parseRegex, parseSeconds, parseSize, parseWhole, usageError } from "../arguments.ts";
 import type { Command, ParsedCommand } from "../command.ts";
 import { loadMachineFactory } from "../machine-factory.ts";
 import { type MachineRunOptions, runMachine } from "../machine-run.ts";
@@ -20,11 +12,7 @@ const MIB = 2 ** 20;
 /** More would exceed what one WebAssembly memory can hold beside CPU state. */
 const MAX_PCPUS = 64;
 
-function optional<T>(
-  parsed: ParsedCommand,
-  option: string,
-  parse: (option: string, text: string) => T,
-): T | undefined {
+function optional<T>(parsed: ParsedCommand, option: string, parse: (option: string, text: string) => T): T | undefined {
   const text = parsed.text(option);
   return text === undefined ? undefined : parse(`--${option}`, text);
 }
@@ -60,7 +48,8 @@ async function run(parsed: ParsedCommand): Promise<number> {
     throw usageError("--script and --record exclude each other: a script is its own record");
   }
   const { domains, warnings } = await loadConfigs(parsed.words);
-  if (options.quiet !== true) for (const warning of warnings) process.stderr.write(`${warning.replace(/^/, "warning: ")}\n`);
+  if (options.quiet !== true)
+    for (const warning of warnings) process.stderr.write(`${warning.replace(/^/, "warning: ")}\n`);
   if (options.console !== undefined) options.console = consoleName(options.console, domains);
   if (options.memory !== undefined) checkMemory(options.memory, domains);
   return await runMachine(await loadMachineFactory(), {
@@ -102,7 +91,11 @@ export const runCommand: Command = {
     cfg: { type: "positional", description: "xl.cfg files, one domain each (see xl.cfg(5))", required: true },
     console: { type: "string", description: "show only this domain's console, and type into it", valueHint: "DOM" },
     expect: { type: "string", description: "end with 0 as soon as a console line matches", valueHint: "REGEX" },
-    "max-cycles": { type: "string", description: "end at this cycle of the machine (5000000, 5M, 1.5G)", valueHint: "N" },
+    "max-cycles": {
+      type: "string",
+      description: "end at this cycle of the machine (5000000, 5M, 1.5G)",
+      valueHint: "N",
+    },
     timeout: { type: "string", description: "end with 3 after so many seconds of the host", valueHint: "SECONDS" },
     pcpus: { type: "string", description: "physical CPUs of the machine (default 1)", valueHint: "N" },
     memory: { type: "string", description: "machine memory (default: what the domains need)", valueHint: "SIZE" },
