@@ -184,6 +184,8 @@ export const ACCOUNT_USER: number = CORE + 0x810;
 export const ACCOUNT_KERNEL: number = CORE + 0x818;
 /** f64: the cycle up to which this core's cycles are in an account. */
 export const ACCOUNTED: number = CORE + 0x820;
+/** 16 bytes: state of the generator behind RDRAND and RDSEED (uops/helpers-misc.ts). */
+export const RANDOM_STATE: number = CORE + 0x828;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;

@@ -60,7 +60,7 @@ function rotateLeft(core: Core, slot: number, size: number, count: number): void
 function rotate65(lo: number, hi: number, cf: number, count: number): [number, number, number] {
   for (let left = count; left > 0; ) {
     // Steps of at most 31 keep every shift below 32.
-    const n = left > 31 ? 31 : left;
+    const n = Math.min(left, 31);
     const out = (hi >>> (32 - n)) & 1;
     // The n - 1 bits that leave above CF's new place come back at the bottom, below the old CF.
     const wrapped = n === 1 ? 0 : hi >>> (33 - n);
