@@ -5,6 +5,7 @@
  * holds what is not a register.
  */
 import * as A from "./arena.ts";
+import { MmuState, TlbState } from "./mmu/state.ts";
 
 // ---- faults -------------------------------------------------------------------------------------------------------
 export const VEC_DE = 0;
@@ -184,6 +185,8 @@ export class GuestControls {
   nestedFormat: number = NESTED_NONE;
   /** Machine-physical address of the second-level root, bytes. */
   nestedRoot = 0;
+  /** EPT format: A and D bits are kept (EPTP bit 6). The NPT format always has them. */
+  nestedAccessedDirty = false;
   /** Tag of this guest's translations, unique per core context. */
   vpid = 0;
 }
@@ -233,6 +236,12 @@ export class Core {
   readonly shared: CoreGroup;
   bus: Bus = NO_BUS;
   interrupts: InterruptSource | null = null;
+  /**
+   * Guest-physical ranges that the hypervisor declared to be devices: start, end (exclusive), start, end... in bytes. Where
+   * the second level maps nothing, accesses to them go to the bus; all others exit with EXIT_NESTED_FAULT.
+   */
+  readonly mmio: number[] = [];
+  readonly mmu: MmuState = new MmuState();
   /** Models that hang per-core state here: set by system/ (CPUID model, MSR file). */
   readonly attachments: Map<string, unknown> = new Map();
 
@@ -290,6 +299,13 @@ export class Core {
 export class CoreGroup {
   active: Core | null = null;
   readonly cores: Core[] = [];
+  readonly tlb: TlbState = new TlbState();
+  /** Set by the block cache: translated code in these bytes of RAM (arena address) is void. */
+  invalidateCode: (at: number, bytes: number) => void = () => {};
+  /** Set by dirty logging: a machine frame with FRAME_DIRTY_LOG is written. */
+  noteDirty: (frame: number) => void = () => {};
+  /** The highest TSC that any core showed (DESIGN section 4: time never runs backwards across cores). */
+  lastTsc = 0;
 }
 
 /** A bus with nothing on it: reads give all ones, writes vanish. */

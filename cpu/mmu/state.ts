@@ -1,0 +1,91 @@
+/**
+ * What the memory management unit of one core keeps outside the arena: the paging mode that CR0, CR4 and EFER imply
+ * (recomputed by system/mode.ts), the context numbers of its address spaces, a cache of second-level translations,
+ * and the result of the last walk. Everything here can be rebuilt from the registers, so none of it is saved state.
+ */
+
+export const PAGING_NONE = 0;
+/** 32-bit paging (SDM 4.3). */
+export const PAGING_32 = 1;
+/** PAE paging (SDM 4.4). */
+export const PAGING_PAE = 2;
+/** 4-level paging (SDM 4.5). */
+export const PAGING_LONG = 3;
+
+export const ACCESS_READ = 0;
+export const ACCESS_WRITE = 1;
+export const ACCESS_FETCH = 2;
+
+/** Physical-address width that CPUID reports and reserved-bit checks use. */
+export const PHYSICAL_BITS = 40;
+
+/** Entries of the cache of second-level translations. */
+export const NESTED_CACHE_ENTRIES = 4096;
+
+export class MmuState {
+  // ---- derived from the control registers (system/mode.ts) ----
+  paging: number = PAGING_NONE;
+  wp = false;
+  nxe = false;
+  smep = false;
+  pse = false;
+  /** CR0.AM, RFLAGS.AC and CPL 3 together: data accesses of the user view are checked for alignment. */
+  alignCheck = false;
+  /** A data breakpoint is enabled in DR7: pages with one stay out of the TLB. */
+  watching = false;
+
+  // ---- contexts (mmu/contexts.ts) ----
+  /** Context number by PCID (index 0 without PCIDs), 0 = none given. */
+  readonly contexts: Int32Array = new Int32Array(4096);
+
+  // ---- result of a walk ----
+  /** Arena address of the 4 KiB page, or -1: not RAM, `physical` goes to the bus. */
+  page = -1;
+  /** Physical address of the page, for the bus (guest-physical under second-level paging). */
+  physical = 0;
+  /** Log2 of the size of the first-level page. */
+  shift = 12;
+  /** A write would need neither a further check nor a change of a D bit. */
+  writable = false;
+  /** Arena address of the byte asked for, or -1 as for `page`. */
+  at = 0;
+
+  // ---- a walk in progress ----
+  /** The linear address under translation. */
+  lo = 0;
+  hi = 0;
+  /** EXIT_GLA is meaningful for this walk. */
+  linearValid = true;
+  /** No A or D bit is set: debuggers and dumps look without a trace. */
+  peek = false;
+  /** Arena address, guest-physical address and low word of the entries that the walk used. */
+  readonly entryAt: Uint32Array = new Uint32Array(4);
+  readonly entryGpa: Float64Array = new Float64Array(4);
+  readonly entryLo: Int32Array = new Int32Array(4);
+
+  // ---- second level ----
+  /** Result of the last second-level translation: a write needs no further check or D bit. */
+  nestedWritable = true;
+  readonly nestedEntryAt: Uint32Array = new Uint32Array(4);
+  readonly nestedEntryLo: Int32Array = new Int32Array(4);
+  /** The root and format that the cache is for. */
+  cacheRoot = -1;
+  cacheFormat = 0;
+  /** Guest frame number + 1 (0: empty), arena address of the page, rights R W X (bits 0-2), D (bit 3). */
+  readonly cacheTag: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
+  readonly cachePage: Uint32Array = new Uint32Array(NESTED_CACHE_ENTRIES);
+  readonly cacheRights: Uint8Array = new Uint8Array(NESTED_CACHE_ENTRIES);
+}
+
+/** The context numbers of all cores that share the TLBs, and where large pages have been filled. */
+export class TlbState {
+  /** Next number to give out. */
+  next = 1;
+  /** 2 MiB regions between which a large page was filled, for the lower and the upper half of the address space. */
+  largeLowMin: number = Infinity;
+  largeLowMax = -1;
+  largeHighMin: number = Infinity;
+  largeHighMax = -1;
+  /** A 1 GiB page was filled. */
+  huge = false;
+}

@@ -1,0 +1,194 @@
+/**
+ * The soft TLBs that generated code probes (layout in arena.ts): filling, INVLPG, sweeps for frame attributes. The index
+ * is linear bits 23..12 (data) and 21..12 (fetch, in the half that CPL 3 selects).
+ */
+import {
+  DTLB,
+  FETCH_ENTRIES,
+  FETCH_ENTRY_SHIFT,
+  FETCH_HALF_BYTES,
+  FETCH_PAGE,
+  FETCH_TLB,
+  FRAME_CODE,
+  FRAME_DIRTY_LOG,
+  FRAME_MMIO,
+  FRAME_WATCH,
+  TLB_ADDEND,
+  TLB_ATTR,
+  TLB_CTX,
+  TLB_ENTRIES,
+  TLB_ENTRY_SHIFT,
+  TLB_READ,
+  TLB_VIEW_BYTES,
+  TLB_VIEWS,
+  TLB_WRITE,
+} from "../arena.ts";
+import type { Core, CoreGroup } from "../core.ts";
+import { CTX_NONE, coreWord } from "./contexts.ts";
+
+/** TLB_ATTR: log2 of the size of the first-level page, and this: page tables allow a write as it stands. */
+export const TLB_ATTR_WRITABLE = 0x100;
+const TLB_ATTR_SHIFT = 0xff;
+
+const READ = TLB_READ >>> 2;
+const WRITE = TLB_WRITE >>> 2;
+const ADDEND = TLB_ADDEND >>> 2;
+const ATTR = TLB_ATTR >>> 2;
+/** 32-bit words of an entry. */
+const DATA_WORDS: number = 1 << (TLB_ENTRY_SHIFT - 2);
+const FETCH_WORDS: number = 1 << (FETCH_ENTRY_SHIFT - 2);
+
+/** Index (in 32-bit words) of the data TLB entry of linear address `lo` in `view`. */
+export function dataEntry(view: number, lo: number): number {
+  return (DTLB + view * TLB_VIEW_BYTES + (((lo >>> 12) & (TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT)) >>> 2;
+}
+
+/** Index (in 32-bit words) of the fetch TLB entry of linear address `lo`. */
+export function fetchEntry(user: boolean, lo: number): number {
+  return (FETCH_TLB + (user ? FETCH_HALF_BYTES : 0) + (((lo >>> 12) & (FETCH_ENTRIES - 1)) << FETCH_ENTRY_SHIFT)) >>> 2;
+}
+
+/** Fills the data TLB entry of `view` with the translation that the last walk left in `core.mmu` (RAM only). */
+export function fillData(core: Core, view: number, lo: number, hi: number): void {
+  const i = core.i32;
+  const m = core.mmu;
+  const ctx = i[TLB_CTX >>> 2]!;
+  if (ctx === CTX_NONE) return;
+  const arena = core.arena;
+  const attr = core.u8[arena.frameAttr + ((m.page - arena.ram) >>> 12)]!;
+  const e = dataEntry(view, lo);
+  if (attr & (FRAME_MMIO | FRAME_WATCH)) {
+    i[e + READ] = 0;
+    i[e + WRITE] = 0;
+    return;
+  }
+  const tag = (lo & ~0xfff) | ctx;
+  i[e + READ] = tag;
+  i[e + READ + 1] = hi;
+  if (m.writable && attr === 0) {
+    i[e + WRITE] = tag;
+    i[e + WRITE + 1] = hi;
+  } else {
+    i[e + WRITE] = 0;
+    i[e + WRITE + 1] = 0;
+  }
+  i[e + ADDEND] = (m.page - ((lo & ~0xfff) >>> 0)) | 0;
+  i[e + ATTR] = m.shift | (m.writable ? TLB_ATTR_WRITABLE : 0);
+  if (m.shift > 12) noteLarge(core.shared, m.shift, lo, hi);
+}
+
+/** Fills the fetch TLB from the last walk. */
+export function fillFetch(core: Core, user: boolean, lo: number, hi: number): void {
+  const i = core.i32;
+  const m = core.mmu;
+  const ctx = i[TLB_CTX >>> 2]!;
+  if (ctx === CTX_NONE) return;
+  const e = fetchEntry(user, lo);
+  i[e] = (lo & ~0xfff) | ctx;
+  i[e + 1] = hi;
+  i[e + 2] = m.page;
+  i[e + 3] = m.shift;
+  if (m.shift > 12) noteLarge(core.shared, m.shift, lo, hi);
+}
+
+const region = (lo: number, hi: number): number => (hi >>> 0) * 2048 + (lo >>> 21);
+
+function noteLarge(group: CoreGroup, shift: number, lo: number, hi: number): void {
+  const t = group.tlb;
+  const span = 2 ** (shift - 21);
+  const first = Math.floor(region(lo, hi) / span) * span;
+  const last = first + span - 1;
+  if (shift === 30) t.huge = true;
+  if (hi >= 0) {
+    if (first < t.largeLowMin) t.largeLowMin = first;
+    if (last > t.largeLowMax) t.largeLowMax = last;
+  } else {
+    if (first < t.largeHighMin) t.largeHighMin = first;
+    if (last > t.largeHighMax) t.largeHighMax = last;
+  }
+}
+
+/** True if `a` and `b` lie in one page of 2^shift bytes (shift 12..30). */
+function samePage(aLo: number, aHi: number, bLo: number, bHi: number, shift: number): boolean {
+  return aHi === bHi && (aLo ^ bLo) >>> shift === 0;
+}
+
+/**
+ * INVLPG: drops the translations of the page of hi:lo in all views and contexts (more than the manual asks for); a
+ * large page goes with all its parts, which is why its size stands in the entry.
+ */
+export function invalidatePage(core: Core, lo: number, hi: number): void {
+  const i = core.i32;
+  const t = core.shared.tlb;
+  i[FETCH_PAGE >>> 2] = -1;
+  i[(FETCH_PAGE + 4) >>> 2] = -1;
+  const r = region(lo, hi);
+  const large = hi >= 0 ? r >= t.largeLowMin && r <= t.largeLowMax : r >= t.largeHighMin && r <= t.largeHighMax;
+  // Parts of a page of at most 4 MiB have neighbouring indices; parts of a 1 GiB page lie everywhere.
+  const span = !large ? 1 : t.huge ? TLB_ENTRIES : 1024;
+  const first = (lo >>> 12) & (TLB_ENTRIES - 1) & ~(span - 1);
+  for (let view = 0; view < TLB_VIEWS; view++) {
+    for (let n = first; n < first + span; n++) {
+      const e = dataEntry(view, n << 12);
+      if (i[e + READ] !== 0 && samePage(i[e + READ]!, i[e + READ + 1]!, lo, hi, i[e + ATTR]! & TLB_ATTR_SHIFT)) {
+        i[e + READ] = 0;
+        i[e + WRITE] = 0;
+      }
+    }
+  }
+  const fetchSpan = span < FETCH_ENTRIES ? span : FETCH_ENTRIES;
+  const fetchFirst = (lo >>> 12) & (FETCH_ENTRIES - 1) & ~(fetchSpan - 1);
+  for (let half = 0; half < 2; half++) {
+    for (let n = fetchFirst; n < fetchFirst + fetchSpan; n++) {
+      const e = fetchEntry(half === 1, n << 12);
+      if (i[e] !== 0 && samePage(i[e]!, i[e + 1]!, lo, hi, i[e + 3]!)) i[e] = 0;
+    }
+  }
+}
+
+/** Empties all TLBs. */
+export function clearTlbs(core: Core): void {
+  const i = core.i32;
+  i.fill(0, DTLB >>> 2, (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2);
+  i.fill(0, FETCH_TLB >>> 2, (FETCH_TLB + 2 * FETCH_HALF_BYTES) >>> 2);
+  const t = core.shared.tlb;
+  t.largeLowMin = t.largeHighMin = Infinity;
+  t.largeLowMax = t.largeHighMax = -1;
+  t.huge = false;
+}
+
+/**
+ * Sets attribute bits (FRAME_*) of machine frame `frame`, and takes the frame out of every tag that the bits forbid: the
+ * write tags for FRAME_CODE and FRAME_DIRTY_LOG, all for FRAME_MMIO and FRAME_WATCH.
+ */
+export function setFrameAttribute(core: Core, frame: number, bits: number): void {
+  const arena = core.arena;
+  const at = arena.frameAttr + frame;
+  const added = bits & ~core.u8[at]!;
+  core.u8[at]! |= bits;
+  if (added === 0) return;
+  const page = (arena.ram + frame * 4096) | 0;
+  const i = core.i32;
+  const all = (added & (FRAME_MMIO | FRAME_WATCH)) !== 0;
+  if (!all && !(added & (FRAME_CODE | FRAME_DIRTY_LOG))) return;
+  const end = (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2;
+  for (let e = DTLB >>> 2; e < end; e += DATA_WORDS) {
+    if (i[e + WRITE] !== 0 || (all && i[e + READ] !== 0)) {
+      if ((((i[e + READ]! & ~0xfff) + i[e + ADDEND]!) | 0) !== page) continue;
+      i[e + WRITE] = 0;
+      if (all) i[e + READ] = 0;
+    }
+  }
+  if (!all) return;
+  const fetchEnd = (FETCH_TLB + 2 * FETCH_HALF_BYTES) >>> 2;
+  for (let e = FETCH_TLB >>> 2; e < fetchEnd; e += FETCH_WORDS) if (i[e] !== 0 && i[e + 2] === page) i[e] = 0;
+  for (const other of core.shared.cores) {
+    i[coreWord(other, FETCH_PAGE) >>> 2] = -1;
+    i[coreWord(other, FETCH_PAGE + 4) >>> 2] = -1;
+  }
+}
+
+/** Clears attribute bits of a frame; tags come back as they miss. */
+export function clearFrameAttribute(core: Core, frame: number, bits: number): void {
+  core.u8[core.arena.frameAttr + frame]! &= ~bits;
+}
