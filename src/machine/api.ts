@@ -133,7 +133,24 @@ export interface MachineApi {
   report(): MachineReport;
 }
 
-/** The static side: `Machine.create(...)`. Rejects with an Error whose message is one clear line for bad input. */
+/**
+ * What is wrong with a MachineConfig. The message is one clear line without the name of domain or file; `domain` and `part` say
+ * where to look. `Machine.create` rejects with this, and with nothing else, for anything that its caller hands over.
+ */
+export class MachineConfigError extends Error {
+  override name = "MachineConfigError";
+  /** Name of the domain concerned; undefined where the machine itself is meant. */
+  readonly domain: string | undefined;
+  readonly part: "kernel" | "ramdisk" | "memory" | "vcpus" | "machine" | "config";
+
+  constructor(message: string, part: MachineConfigError["part"], domain?: string) {
+    super(message);
+    this.part = part;
+    this.domain = domain;
+  }
+}
+
+/** The static side: `Machine.create(...)`. Rejects with MachineConfigError for bad input. */
 export interface MachineFactory {
   create(config: MachineConfig): Promise<MachineApi>;
 }

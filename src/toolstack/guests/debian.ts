@@ -112,7 +112,8 @@ async function bytesIn(folder: string): Promise<number> {
 
 async function findFile(folder: string, wanted: RegExp): Promise<string> {
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (entry.isFile() && wanted.test(entry.name)) return join(entry.parentPath, entry.name);
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile() && wanted.test(path.slice(folder.length + 1))) return path;
   }
   throw new UserError(`the package holds no file ${wanted.source}: Debian changed its layout`);
 }
@@ -230,7 +231,7 @@ async function fetchInto(
   };
 
   const busybox = await unpack(BUSYBOX);
-  const program = await readFile(await findFile(busybox.files, /^busybox$/));
+  const program = await readFile(await findFile(busybox.files, /^(usr\/)?bin\/busybox$/));
   await install(join(folder, "busybox"), program);
   await chmod(join(folder, "busybox"), 0o755);
   const initramfs = "initramfs.cpio.gz";
@@ -240,7 +241,7 @@ async function fetchInto(
   for (const { flavour, package: name } of wanted) {
     const { version, files } = await unpack(name);
     const kernel = join(flavour, "vmlinuz");
-    await install(join(folder, kernel), await readFile(await findFile(join(files, "boot"), /^vmlinuz-/)));
+    await install(join(folder, kernel), await readFile(await findFile(files, /^boot\/vmlinuz-/)));
     const config = `debian-${flavour}-pvh.cfg`;
     await install(join(folder, config), pvhConfig(flavour, version, join(folder, kernel), join(folder, initramfs)));
     kernels.push({ flavour, package: name, version, kernel, config });
