@@ -59,13 +59,13 @@ np 0f ae /5 XRSTOR64 M w1 ro
 np 0f ae /6 XSAVEOPT M w0
 np 0f ae /6 XSAVEOPT64 M w1
 @XSAVEC
-np 0f c7 /4 XSAVEC M w0
-np 0f c7 /4 XSAVEC64 M w1
+np 0f c7 /4 XSAVEC M w0 wo
+np 0f c7 /4 XSAVEC64 M w1 wo
 @XSAVES
 np 0f c7 /3 XRSTORS M w0 priv ro
 np 0f c7 /3 XRSTORS64 M w1 priv ro
-np 0f c7 /5 XSAVES M w0 priv
-np 0f c7 /5 XSAVES64 M w1 priv
+np 0f c7 /5 XSAVES M w0 priv wo
+np 0f c7 /5 XSAVES64 M w1 priv wo
 @FXSR
 np 0f ae /0 FXSAVE Mo w0 wo
 np 0f ae /0 FXSAVE64 Mo w1 wo
@@ -105,7 +105,7 @@ np 0f 01 =d4 VMFUNC solo branch
 np 0f 78 VMREAD En,Gn prot solo wo
 np 0f 79 VMWRITE Gn,En prot solo ro
 np 0f c7 /6 VMPTRLD Mq prot solo ro
-66 0f c7 /6 VMCLEAR Mq prot solo
+66 0f c7 /6 VMCLEAR Mq prot solo ro
 f3 0f c7 /6 VMXON Mq prot solo ro
 np 0f c7 /7 VMPTRST Mq prot solo wo
 66 0f 38 80 INVEPT Gn,Mx prot solo ro

@@ -286,14 +286,9 @@ function parseLine(line: string, feature: number): Row[] {
   if (modrm) flags |= I.ROW_MODRM;
   if (map === 0 && first >= 0xd8 && first <= 0xdf) flags |= I.ROW_X87;
   if (name === "EMMS") flags |= I.ROW_MMX;
-  if (
-    operands.length > 0 &&
-    !attributes.includes("wo") &&
-    !attributes.includes("ro") &&
-    !"IJAT1".includes(operands[0]![0]!)
-  )
-    flags |= I.ROW_RW0;
-  if (operands[0] === "T" && operands.length === 2) flags |= I.ROW_RW0;
+  const destination = operands[0];
+  const writable = destination !== undefined && (FIXED[destination] !== undefined || !"IJA1".includes(destination[0]!));
+  if (writable && !attributes.includes("wo") && !attributes.includes("ro")) flags |= I.ROW_RW0;
   if (prefix === "66") flags |= I.ROW_MANDATORY66;
   if (prefix === "f2" || prefix === "f3") flags |= I.ROW_MANDATORY_REP;
 
