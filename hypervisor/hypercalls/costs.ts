@@ -1,0 +1,38 @@
+/**
+ * What the hypervisor's own work costs, in cycles: one table for all paths. The figures are those of a processor of the
+ * last years with hardware virtualization, rounded; they are charged to the account "hypervisor" of the vcpu that causes
+ * the work, and move its clock.
+ */
+/** VM exit and entry: the hardware's share and saving the registers. */
+export const COST_EXIT = 1000;
+/** From the exit to the handler of a hypercall, and back. */
+export const COST_HYPERCALL = 150;
+/** One call of a multicall. */
+export const COST_MULTICALL_ENTRY = 40;
+/** Copying between guest and hypervisor: a walk of the guest's tables for each page, and the bytes. */
+export const COST_COPY_PAGE = 60;
+/** Choosing another vcpu and switching to it. */
+export const COST_SCHEDULE = 700;
+export const COST_CONTEXT_SWITCH = 1200;
+/** Taking an event out of the timer queue. */
+export const COST_TIMER = 300;
+/** Setting an event pending and looking at its vcpu. */
+export const COST_EVENT_SEND = 150;
+/** Delivering an interrupt into a guest. */
+export const COST_INJECT = 100;
+/** CPUID, RDMSR, WRMSR, port and memory-mapped I/O after the exit. */
+export const COST_CPUID = 120;
+export const COST_MSR = 100;
+export const COST_IO = 200;
+export const COST_MMIO = 900;
+/** One p2m entry: lookup, change. */
+export const COST_P2M_LOOKUP = 40;
+export const COST_P2M_CHANGE = 120;
+/** Flushing TLBs on all processors. */
+export const COST_TLB_FLUSH = 1500;
+/** Allocating and scrubbing a frame. */
+export const COST_PAGE_ALLOC = 250;
+/** Grant operations, per entry, without the p2m change. */
+export const COST_GRANT = 250;
+/** Bytes copied by the hypervisor per cycle (grant copy, console). */
+export const COPY_BYTES_PER_CYCLE = 8;

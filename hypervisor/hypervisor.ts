@@ -1,0 +1,257 @@
+/**
+ * The hypervisor: the machine's memory, physical CPUs, clock and scheduler, and its domains. The loop that makes them run is
+ * in run.ts; what a guest's exits do is in hvm/ and hypercalls/.
+ */
+import { type Arena, MAX_CORES } from "../cpu/arena.ts";
+import { Core, CoreGroup, NESTED_EPT, NESTED_NPT } from "../cpu/core.ts";
+import { flushCores } from "../cpu/mmu/contexts.ts";
+import { DOMID_XEN } from "./abi/xen.ts";
+import { attachServices } from "./domain/attach.ts";
+import { Domain, type DomainOptions } from "./domain/domain.ts";
+import { Log } from "./domain/log.ts";
+import type { Vcpu } from "./domain/vcpu.ts";
+import { type GuestInterrupts, HvmInterrupts } from "./hvm/interrupts.ts";
+import { initVcpu } from "./hvm/vcpu-init.ts";
+import { COST_TLB_FLUSH } from "./hypercalls/costs.ts";
+import { Heap } from "./memory/heap.ts";
+import { MachineMemory } from "./memory/machine-memory.ts";
+import { Credit2 } from "./sched/credit2.ts";
+import type { Scheduler } from "./sched/scheduler.ts";
+import { EventQueue } from "./time/event-queue.ts";
+import { cyclesToNs } from "./time/frequency.ts";
+import { updateWallclock } from "./time/pv-clock.ts";
+
+/** What the hypervisor spends cycles on. */
+export const CHARGE_PATHS = [
+  "exit",
+  "hypercall",
+  "copy",
+  "schedule",
+  "timer",
+  "event",
+  "inject",
+  "p2m",
+  "tlb",
+  "memory",
+  "grant",
+  "console",
+  "io",
+  "msr",
+  "cpuid",
+] as const;
+export type ChargePath = (typeof CHARGE_PATHS)[number];
+
+/** What executes guests: Engine of cpu/run.ts, or a stand-in in tests. `deadline` in absolute cycles; returns EXIT_*. */
+export interface GuestEngine {
+  run(core: Core, deadline: number): number;
+}
+
+export interface HypervisorOptions {
+  readonly arena: Arena;
+  readonly engine: GuestEngine;
+  /** The cores' group, if the engine was made with one; default a new one. */
+  readonly group?: CoreGroup;
+  /** Physical CPUs, 1..64. */
+  readonly pcpus: number;
+  readonly cpu: "intel" | "amd";
+  /** Seconds since 1970 of the wall clock at cycle 0. Default DEFAULT_WALLCLOCK. */
+  readonly wallclock?: number;
+}
+
+/** 2026-01-01 00:00:00 UTC: runs must not depend on the day they are made. */
+export const DEFAULT_WALLCLOCK = 1767225600;
+
+/** A physical CPU. `cycle` is its clock while it does not run a vcpu; a running vcpu's core has the clock. */
+export class PhysicalCpu {
+  readonly index: number;
+  cycle = 0;
+  current: Vcpu | null = null;
+  /** The scheduler wants to be asked again. */
+  needsSchedule = true;
+  idleCycles = 0;
+  /** Xen's work that belongs to no vcpu. */
+  hypervisorCycles = 0;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+}
+
+export class Hypervisor {
+  readonly arena: Arena;
+  readonly engine: GuestEngine;
+  readonly group: CoreGroup;
+  readonly memory: MachineMemory;
+  readonly heap: Heap;
+  readonly queue: EventQueue;
+  readonly log: Log;
+  readonly pcpus: PhysicalCpu[] = [];
+  readonly scheduler: Scheduler;
+  readonly interrupts: GuestInterrupts;
+  readonly cpu: "intel" | "amd";
+  /** NESTED_EPT or NESTED_NPT. */
+  readonly nestedFormat: number;
+  readonly wallclock: number;
+  readonly domains: Map<number, Domain> = new Map();
+  /** Cycles by what they were spent on. */
+  readonly charged: Record<ChargePath, number>;
+  /** Xen's own core: never runs; what the hypervisor does outside of any vcpu is done in its name. */
+  readonly xenCore: Core;
+  /** pCPU whose turn it is. */
+  turn: PhysicalCpu;
+  /** Cycle at which the turn ends; state of the run loop that outlives a call of it. */
+  turnEnd = -1;
+  /** Told when a domain has shut down or crashed. */
+  onShutdown: (domain: Domain) => void = () => {};
+  private readonly freeCores: number[] = [];
+  private readonly dummyInfo: Map<Domain, number> = new Map();
+  private nextDomid = 1;
+
+  constructor(options: HypervisorOptions) {
+    this.arena = options.arena;
+    this.engine = options.engine;
+    this.group = options.group ?? new CoreGroup();
+    this.cpu = options.cpu;
+    this.nestedFormat = options.cpu === "intel" ? NESTED_EPT : NESTED_NPT;
+    this.wallclock = options.wallclock ?? DEFAULT_WALLCLOCK;
+    for (let index = 0; index < options.pcpus; index++) this.pcpus.push(new PhysicalCpu(index));
+    this.turn = this.pcpus[0]!;
+    this.xenCore = this.newCore();
+    this.memory = new MachineMemory(this.xenCore);
+    this.heap = new Heap(this.memory);
+    this.log = new Log(() => this.now());
+    this.queue = new EventQueue(
+      () => this.now(),
+      () => this.endSlice(),
+    );
+    this.interrupts = new HvmInterrupts(this);
+    this.scheduler = new Credit2(this);
+    this.charged = Object.fromEntries(CHARGE_PATHS.map((path) => [path, 0])) as Record<ChargePath, number>;
+  }
+
+  /** A core of its own for a vcpu. Throws RangeError when the machine has no more. */
+  newCore(): Core {
+    const index = this.freeCores.pop() ?? this.group.cores.length;
+    if (index >= MAX_CORES) throw new RangeError(`a machine can't have more than ${MAX_CORES - 1} vcpus`);
+    const core = new Core(this.arena, index, this.group);
+    this.group.cores[index] = core;
+    const slot = this.arena.saveSlot(index);
+    this.arena.u8.fill(0, slot, slot + 0x1000);
+    return core;
+  }
+
+  /** Creates a domain, paused and without memory; the builder fills it and calls `unpause`. Throws RangeError. */
+  createDomain(options: DomainOptions): Domain {
+    const domid = this.nextDomid++;
+    const domain = new Domain(this, domid, options);
+    this.domains.set(domid, domain);
+    for (const vcpu of domain.vcpus) {
+      initVcpu(vcpu);
+      this.scheduler.insert(vcpu);
+    }
+    updateWallclock(domain);
+    attachServices(domain);
+    return domain;
+  }
+
+  /** Takes a domain that is shut down apart: its memory and cores are free afterwards. */
+  destroyDomain(domain: Domain): void {
+    if (domain.isDying) return;
+    domain.isDying = true;
+    for (const vcpu of domain.vcpus) {
+      this.scheduler.sleep(vcpu);
+      this.scheduler.remove(vcpu);
+      this.queue.cancel(vcpu.singleshotTimer);
+      this.queue.cancel(vcpu.periodicTimer);
+      this.queue.cancel(vcpu.pollTimer);
+      this.interrupts.stop(vcpu);
+      if (vcpu.infoMfn >= 0) this.heap.putPage(vcpu.infoMfn);
+      vcpu.resetInfo();
+    }
+    domain.events?.destroy();
+    domain.grants?.destroy();
+    domain.p2m.destroy();
+    for (const mfn of this.heap.framesOf(domain.domid)) this.heap.putPage(mfn);
+    for (const mfn of domain.xenPages) this.heap.putPage(mfn);
+    for (const vcpu of domain.vcpus) {
+      if (this.group.active === vcpu.core) this.xenCore.activate();
+      this.freeCores.push(vcpu.core.index);
+    }
+  }
+
+  domain(domid: number): Domain | null {
+    const d = this.domains.get(domid);
+    return d === undefined || d.isDying ? null : d;
+  }
+
+  /** Arena address of a vcpu_info for vcpus that have not registered theirs: Xen's page, never seen by a guest. */
+  dummyVcpuInfo(domain: Domain): number {
+    let at = this.dummyInfo.get(domain);
+    if (at === undefined) {
+      at = this.memory.frame(domain.allocXenPage());
+      this.dummyInfo.set(domain, at);
+    }
+    return at;
+  }
+
+  /** The current cycle: that of the vcpu whose exit is being handled, else of the pCPU whose turn it is. */
+  now(): number {
+    const current = this.turn.current;
+    return current !== null && this.group.active === current.core ? current.core.now() : this.turn.cycle;
+  }
+
+  /** Xen's system time, ns since power-on. */
+  systemTime(): number {
+    return cyclesToNs(this.now());
+  }
+
+  /** Cycles of Xen's work for `vcpu`; the pCPU whose turn it is pays with its clock. */
+  charge(vcpu: Vcpu, path: ChargePath, cycles: number): void {
+    this.charged[path] += cycles;
+    vcpu.hypervisorCycles += cycles;
+    this.advance(cycles);
+  }
+
+  /** Cycles of Xen's work that no vcpu is the cause of. */
+  chargeXen(path: ChargePath, cycles: number): void {
+    this.charged[path] += cycles;
+    this.turn.hypervisorCycles += cycles;
+    this.advance(cycles);
+  }
+
+  private advance(cycles: number): void {
+    const current = this.turn.current;
+    if (current !== null && this.group.active === current.core) current.core.charge(cycles);
+    else this.turn.cycle += cycles;
+  }
+
+  /** The running engine comes back at its next cut: something earlier than its deadline has come up. */
+  endSlice(): void {
+    const current = this.turn.current;
+    if (current !== null && this.group.active === current.core) current.core.breakSlice();
+  }
+
+  /** An event for a vcpu that runs on another pCPU, or that has woken up there: the sender's quantum ends. */
+  reconsider(vcpu: Vcpu): void {
+    if (this.turn.current !== vcpu) this.turnEnd = -1;
+    this.endSlice();
+  }
+
+  /** Asks the scheduler again for `pcpu` before it runs anything more. */
+  tickle(pcpu: number): void {
+    this.pcpus[pcpu]!.needsSchedule = true;
+    this.turnEnd = -1;
+    this.endSlice();
+  }
+
+  /** Entries of a domain's p2m changed: its cores forget all translations. */
+  flushTlbs(domain: Domain): void {
+    flushCores(domain.vcpus.map((v) => v.core));
+    this.chargeXen("tlb", COST_TLB_FLUSH);
+  }
+
+  /** Frames that Xen itself uses. */
+  get xenFrames(): number {
+    return this.heap.ownedBy(DOMID_XEN);
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * The allocator of machine frames. A frame has an owner (a domid, DOMID_XEN for Xen's own, FREE) and a count of references:
+ * one for the allocation itself, one for every mapping by another domain. It is scrubbed and free when the count reaches
+ * zero, so a page that somebody has mapped never reaches another owner. The order of allocation is a pure
+ * function of the calls: lowest frame of the fullest-first 2 MiB blocks.
+ */
+import { DOMID_XEN } from "../abi/xen.ts";
+import type { MachineMemory } from "./machine-memory.ts";
+
+export const FREE: number = -1;
+/** Frames of a 2 MiB superpage. */
+export const SUPERPAGE_FRAMES = 512;
+
+export class Heap {
+  private readonly memory: MachineMemory;
+  /** Owner of each frame. */
+  private readonly owners: Int16Array;
+  private readonly references: Int32Array;
+  /** Free frames in each aligned block of SUPERPAGE_FRAMES. */
+  private readonly freeInBlock: Uint16Array;
+  /** No block below has a free frame / a partly free block. */
+  private firstPartial = 0;
+  private firstFull = 0;
+  /** Frames in use by a domain, by domid. */
+  private readonly owned: Map<number, number> = new Map();
+  freeFrames = 0;
+  readonly frames: number;
+
+  constructor(memory: MachineMemory) {
+    this.memory = memory;
+    this.frames = memory.arena.frames;
+    this.owners = new Int16Array(this.frames).fill(FREE);
+    this.references = new Int32Array(this.frames);
+    this.freeInBlock = new Uint16Array(Math.ceil(this.frames / SUPERPAGE_FRAMES));
+    for (let mfn = 0; mfn < this.frames; mfn++) this.freeInBlock[mfn >>> 9]!++;
+    this.freeFrames = this.frames;
+    // Frame 0 is never handed out, so that 0 can stand for "none" where the architecture wants it so.
+    this.take(0, DOMID_XEN);
+  }
+
+  /** One zeroed frame for `owner`, or -1 when there is none. */
+  alloc(owner: number): number {
+    const blocks = this.freeInBlock;
+    let block = this.firstPartial;
+    while (block < blocks.length && (blocks[block] === 0 || blocks[block] === SUPERPAGE_FRAMES)) block++;
+    this.firstPartial = block;
+    if (block === blocks.length) {
+      block = this.firstFull;
+      while (block < blocks.length && blocks[block] !== SUPERPAGE_FRAMES) block++;
+      this.firstFull = block;
+      if (block === blocks.length) return -1;
+      this.firstPartial = Math.min(this.firstPartial, block);
+    }
+    let mfn = block * SUPERPAGE_FRAMES;
+    while (this.owners[mfn] !== FREE) mfn++;
+    this.take(mfn, owner);
+    return mfn;
+  }
+
+  /** The first of 512 aligned, zeroed frames for `owner`, or -1. */
+  allocSuperpage(owner: number): number {
+    const blocks = this.freeInBlock;
+    let block = this.firstFull;
+    while (block < blocks.length && blocks[block] !== SUPERPAGE_FRAMES) block++;
+    this.firstFull = block;
+    if (block === blocks.length) return -1;
+    const first = block * SUPERPAGE_FRAMES;
+    for (let mfn = first; mfn < first + SUPERPAGE_FRAMES; mfn++) this.take(mfn, owner);
+    return first;
+  }
+
+  private take(mfn: number, owner: number): void {
+    this.owners[mfn] = owner;
+    this.references[mfn] = 1;
+    this.freeInBlock[mfn >>> 9]!--;
+    this.freeFrames--;
+    this.owned.set(owner, (this.owned.get(owner) ?? 0) + 1);
+  }
+
+  /** Owner of a frame, FREE if it has none or doesn't exist. */
+  ownerOf(mfn: number): number {
+    return mfn >= 0 && mfn < this.frames ? this.owners[mfn]! : FREE;
+  }
+
+  /** Frames that `owner` has, those only kept alive by others' mappings included. */
+  ownedBy(owner: number): number {
+    return this.owned.get(owner) ?? 0;
+  }
+
+  /** Takes a reference if the frame belongs to `owner`. @returns false if it does not. */
+  getPage(mfn: number, owner: number): boolean {
+    if (this.ownerOf(mfn) !== owner) return false;
+    this.references[mfn]!++;
+    return true;
+  }
+
+  /** Drops a reference; the last one scrubs and frees the frame. */
+  putPage(mfn: number): void {
+    if (this.ownerOf(mfn) === FREE) throw new RangeError(`frame ${mfn} has no reference to drop`);
+    if (--this.references[mfn]! > 0) return;
+    const owner = this.owners[mfn]!;
+    const left = this.owned.get(owner)! - 1;
+    if (left === 0) this.owned.delete(owner);
+    else this.owned.set(owner, left);
+    this.memory.zeroFrame(mfn);
+    this.owners[mfn] = FREE;
+    const block = mfn >>> 9;
+    this.freeInBlock[block]!++;
+    this.freeFrames++;
+    this.firstPartial = Math.min(this.firstPartial, block);
+    this.firstFull = Math.min(this.firstFull, block);
+  }
+
+  referencesOf(mfn: number): number {
+    return this.references[mfn]!;
+  }
+
+  /** Gives a frame with only its allocation reference to another owner. @returns false if somebody still maps it. */
+  steal(mfn: number, from: number, to: number): boolean {
+    if (this.ownerOf(mfn) !== from || this.references[mfn] !== 1) return false;
+    this.owners[mfn] = to;
+    this.owned.set(from, this.owned.get(from)! - 1);
+    this.owned.set(to, (this.owned.get(to) ?? 0) + 1);
+    return true;
+  }
+
+  /** Every frame of `owner`, ascending. */
+  *framesOf(owner: number): Generator<number> {
+    for (let mfn = 0; mfn < this.frames; mfn++) if (this.owners[mfn] === owner) yield mfn;
+  }
+}
