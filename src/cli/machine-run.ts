@@ -67,9 +67,13 @@ function readScript(file: string): Script {
   return parseScript(text, file);
 }
 
-async function createMachine(factory: MachineFactory, options: MachineRunOptions): Promise<MachineApi> {
+async function createMachine(
+  loadFactory: () => Promise<MachineFactory>,
+  options: MachineRunOptions,
+): Promise<MachineApi> {
   const progress = new Progress(options.quiet !== true);
   try {
+    const factory = await loadFactory();
     return await factory.create({
       domains: options.domains,
       ...(options.pcpus !== undefined && { pcpus: options.pcpus }),
@@ -84,7 +88,10 @@ async function createMachine(factory: MachineFactory, options: MachineRunOptions
 }
 
 /** Builds the machine, runs it and gives the exit code. Throws UserError for input that is wrong. */
-export async function runMachine(factory: MachineFactory, options: MachineRunOptions): Promise<number> {
+export async function runMachine(
+  loadFactory: () => Promise<MachineFactory>,
+  options: MachineRunOptions,
+): Promise<number> {
   const start = performance.now();
   const script = options.scriptFile === undefined ? undefined : readScript(options.scriptFile);
   for (const step of script?.steps ?? []) {
@@ -95,7 +102,7 @@ export async function runMachine(factory: MachineFactory, options: MachineRunOpt
   const log = options.logFile === undefined ? undefined : openOutput(options.logFile, "--log");
   const report = options.reportFile === undefined ? undefined : openOutput(options.reportFile, "--report");
   const record = options.recordFile === undefined ? undefined : openOutput(options.recordFile, "--record");
-  const machine = await createMachine(factory, options);
+  const machine = await createMachine(loadFactory, options);
   const loadSeconds = (performance.now() - start) / 1000;
 
   let atLineStart = true;

@@ -95,7 +95,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Errors that name what is wrong with the user's files; they come from parts that know nothing of the command line. */
-const INPUT_ERRORS: ReadonlySet<string> = new Set(["ImageError", "MachineConfigError", "DomainBuildError"]);
+const INPUT_ERRORS: ReadonlySet<string> = new Set(["ImageError", "BuilderError", "MachineConfigError"]);
 
 function reportError(error: unknown): number {
   if (error instanceof UserError) {

@@ -20,7 +20,7 @@ async function demo(parsed: ParsedCommand): Promise<number> {
   } catch {
     throw new UserError(`${KERNEL} is missing from the package: install xenoscope anew`);
   }
-  return await runMachine(await loadMachineFactory(), {
+  return await runMachine(loadMachineFactory, {
     ...sharedOptions(parsed),
     table: true,
     noInput: true,

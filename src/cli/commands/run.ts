@@ -1,5 +1,6 @@
 /** `xenoscope run CFG...` */
 
+import { type DomainConfig, MachineConfigError } from "../../machine/api.ts";
 import { loadConfigs, loadDomain } from "../../toolstack/load.ts";
 import { UserError } from "../../toolstack/user-error.ts";
 import type { XlDomain } from "../../toolstack/xlcfg/domain.ts";
@@ -52,11 +53,28 @@ async function run(parsed: ParsedCommand): Promise<number> {
     for (const warning of warnings) process.stderr.write(`${warning.replace(/^/, "warning: ")}\n`);
   if (options.console !== undefined) options.console = consoleName(options.console, domains);
   if (options.memory !== undefined) checkMemory(options.memory, domains);
-  return await runMachine(await loadMachineFactory(), {
-    ...options,
-    domains: await Promise.all(domains.map((domain) => loadDomain(domain, options.pcpus ?? 1))),
-    sessionDomains: domains.map((domain) => ({ name: domain.name.value, actions: domain.actions })),
-  });
+  const loaded: DomainConfig[] = [];
+  for (const domain of domains) loaded.push(await loadDomain(domain, options.pcpus ?? 1));
+  try {
+    return await runMachine(loadMachineFactory, {
+      ...options,
+      domains: loaded,
+      sessionDomains: domains.map((domain) => ({ name: domain.name.value, actions: domain.actions })),
+    });
+  } catch (error) {
+    throw error instanceof MachineConfigError ? placed(error, domains) : error;
+  }
+}
+
+/** What the machine refused, at the line of the configuration that asked for it. */
+function placed(error: MachineConfigError, domains: readonly XlDomain[]): UserError {
+  const domain = domains.find((candidate) => candidate.name.value === error.domain);
+  if (domain === undefined) return new UserError(error.message);
+  const part =
+    error.part === "kernel" || error.part === "ramdisk" || error.part === "memory" ? domain[error.part] : undefined;
+  const { at } = part ?? domain.name;
+  const file = typeof part?.value === "string" ? `${part.value}: ` : "";
+  return new UserError(`${at.file}:${at.line}: ${file}${error.message}`);
 }
 
 /** `--console` takes a name or a domid; domids count from 1 in the order of the files. */
