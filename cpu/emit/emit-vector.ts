@@ -1,0 +1,316 @@
+/** Vector moves and integer SIMD on WebAssembly's 128-bit operations (opcodes: WebAssembly core specification, SIMD table). */
+import * as A from "../arena.ts";
+import { VEC_GP } from "../core.ts";
+import * as U from "../uops/uop.ts";
+import { MEM, OP, V128 } from "./assembler.ts";
+import { type Emitter, IMPORT_READ, IMPORT_WRITE } from "./emitter.ts";
+import type { EmitTable } from "./table.ts";
+
+const V128_LOAD = 0x00;
+const V128_STORE = 0x0b;
+const V128_CONST = 0x0c;
+const I8X16_SHUFFLE = 0x0d;
+const I8X16_SWIZZLE = 0x0e;
+const I8X16_SPLAT = 0x0f;
+const I32X4_SPLAT = 0x11;
+const I8X16_BITMASK = 0x64;
+const I8X16_SUB = 0x71;
+const I8X16_ADD = 0x6e;
+
+/** V_OPS that are one WebAssembly instruction on (d, a). */
+const DIRECT: Partial<Record<U.VOp, number>> = {
+  and: 0x4e,
+  or: 0x50,
+  xor: 0x51,
+  addb: 0x6e,
+  addw: 0x8e,
+  addd: 0xae,
+  addq: 0xce,
+  subb: 0x71,
+  subw: 0x91,
+  subd: 0xb1,
+  subq: 0xd1,
+  addsb: 0x6f,
+  addsw: 0x8f,
+  addusb: 0x70,
+  addusw: 0x90,
+  subsb: 0x72,
+  subsw: 0x92,
+  subusb: 0x73,
+  subusw: 0x93,
+  cmpeqb: 0x23,
+  cmpeqw: 0x2d,
+  cmpeqd: 0x37,
+  cmpeqq: 0xd6,
+  cmpgtb: 0x27,
+  cmpgtw: 0x31,
+  cmpgtd: 0x3b,
+  cmpgtq: 0xd9,
+  minub: 0x77,
+  minsw: 0x96,
+  maxub: 0x79,
+  maxsw: 0x98,
+  minsb: 0x76,
+  minuw: 0x97,
+  minsd: 0xb6,
+  minud: 0xb7,
+  maxsb: 0x78,
+  maxuw: 0x99,
+  maxsd: 0xb8,
+  maxud: 0xb9,
+  avgb: 0x7b,
+  avgw: 0x9b,
+  mullw: 0x95,
+  mulld: 0xb5,
+  maddwd: 0xba,
+  packsswb: 0x65,
+  packssdw: 0x85,
+  packuswb: 0x66,
+  packusdw: 0x86,
+};
+
+/** Interleaves elements of `bytes` bytes of the low or high halves of d and a. */
+function unpackLanes(bytes: number, high: boolean): number[] {
+  const lanes: number[] = [];
+  for (let element = 0; element < 8 / bytes; element++)
+    for (const source of [0, 16])
+      for (let b = 0; b < bytes; b++) lanes.push(source + (high ? 8 : 0) + element * bytes + b);
+  return lanes;
+}
+const UNPACK: Partial<Record<U.VOp, number[]>> = {
+  unpacklbw: unpackLanes(1, false),
+  unpacklwd: unpackLanes(2, false),
+  unpackldq: unpackLanes(4, false),
+  unpacklqdq: unpackLanes(8, false),
+  unpackhbw: unpackLanes(1, true),
+  unpackhwd: unpackLanes(2, true),
+  unpackhdq: unpackLanes(4, true),
+  unpackhqdq: unpackLanes(8, true),
+};
+
+function emitBinary(e: Emitter, op: U.VOp): void {
+  const { w } = e;
+  e.openVector("d");
+  if (op === "andnot") {
+    // PANDN is ~d & a; WebAssembly's andnot(p, q) is p & ~q.
+    e.getVector("a");
+    e.getVector("d");
+    w.simd(0x4f);
+  } else {
+    e.getVector("d");
+    e.getVector("a");
+    const direct = DIRECT[op];
+    if (direct !== undefined) w.simd(direct);
+    else {
+      w.simd(I8X16_SHUFFLE);
+      for (const lane of UNPACK[op]!) w.byte(lane);
+    }
+  }
+  e.closeVector();
+}
+
+/** Shift of every element of `bits` by imm; WebAssembly takes the count modulo the size, x86 does not. */
+function emitShift(e: Emitter, op: number, bits: number, arithmetic: boolean): void {
+  const { w } = e;
+  e.openVector("d");
+  e.getVector("d");
+  e.imm();
+  w.op(OP.i32_wrap_i64);
+  w.tee(e.l.i);
+  if (arithmetic) {
+    // A count over the size fills with the sign, as a shift by size - 1 does.
+    w.i32(bits - 1);
+    w.get(e.l.i);
+    w.i32(bits);
+    w.op(OP.i32_lt_u, OP.select);
+  }
+  w.simd(op);
+  if (!arithmetic) {
+    w.simd(V128_CONST);
+    for (let i = 0; i < 16; i++) w.byte(0);
+    w.get(e.l.i);
+    w.i32(bits);
+    w.op(OP.i32_lt_u, OP.select);
+  }
+  e.closeVector();
+}
+
+/** PSLLDQ, PSRLDQ: a swizzle by (lane index -/+ count); indices out of range give zero. */
+function emitByteShift(e: Emitter, left: boolean): void {
+  const { w } = e;
+  e.openVector("d");
+  e.getVector("d");
+  w.simd(V128_CONST);
+  for (let i = 0; i < 16; i++) w.byte(i);
+  e.imm();
+  w.op(OP.i32_wrap_i64);
+  w.simd(I8X16_SPLAT);
+  w.simd(left ? I8X16_SUB : I8X16_ADD);
+  w.simd(I8X16_SWIZZLE);
+  e.closeVector();
+}
+
+/** PSHUFD: four 2-bit selectors of imm become byte indices of a swizzle. */
+function emitShuffleDwords(e: Emitter): void {
+  const { w, l } = e;
+  e.imm();
+  w.op(OP.i32_wrap_i64);
+  w.set(l.i);
+  e.openVector("d");
+  e.getVector("a");
+  // Each lane: selector * 0x04040404 + 0x03020100.
+  w.i32(0);
+  w.simd(I32X4_SPLAT);
+  for (let lane = 0; lane < 4; lane++) {
+    w.get(l.i);
+    w.i32(lane * 2);
+    w.op(OP.i32_shr_u);
+    w.i32(3);
+    w.op(OP.i32_and);
+    w.i32(0x04040404);
+    w.byte(0x6c);
+    w.i32(0x03020100);
+    w.op(OP.i32_add);
+    w.simd(0x1c);
+    w.byte(lane);
+  }
+  w.simd(I8X16_SWIZZLE);
+  e.closeVector();
+}
+
+function checkAligned(e: Emitter): void {
+  const { w, l } = e;
+  w.get(l.lin);
+  w.i64(15);
+  w.op(OP.i64_and, OP.i64_eqz, OP.i32_eqz);
+  w.if();
+  e.fault(VEC_GP);
+  w.end();
+}
+
+function emitLoad128(e: Emitter, aligned: boolean): void {
+  const { w, l } = e;
+  e.address();
+  if (aligned) checkAligned(e);
+  e.probe(A.TLB_READ, 16);
+  w.if(V128);
+  e.hitAddress();
+  w.simdMem(V128_LOAD, 0);
+  w.else();
+  e.slow(IMPORT_READ, 16);
+  w.i32(0);
+  w.simdMem(V128_LOAD, A.BUS_DATA);
+  w.end();
+  w.set(l.v);
+  e.openVector("d");
+  w.get(l.v);
+  e.closeVector();
+}
+
+function emitStore128(e: Emitter, aligned: boolean): void {
+  const { w } = e;
+  e.address();
+  if (aligned) checkAligned(e);
+  e.probe(A.TLB_WRITE, 16);
+  w.if();
+  e.hitAddress();
+  e.getVector("d");
+  w.simdMem(V128_STORE, 0);
+  w.else();
+  w.i32(0);
+  e.getVector("d");
+  w.simdMem(V128_STORE, A.BUS_DATA);
+  e.slow(IMPORT_WRITE, 16);
+  w.end();
+}
+
+/** d = zero-extended i64 that `value` pushes. */
+function setZeroExtended(e: Emitter, value: () => void): void {
+  const { w } = e;
+  e.vectorAddress("d");
+  value();
+  w.mem(MEM.i64_store, A.XMM);
+  e.vectorAddress("d");
+  w.i64(0);
+  w.mem(MEM.i64_store, A.XMM + 8);
+}
+
+export function installVector(table: EmitTable): void {
+  table[U.U_VLOAD] = (e) => emitLoad128(e, false);
+  table[U.U_VLOADA] = (e) => emitLoad128(e, true);
+  table[U.U_VSTORE] = (e) => emitStore128(e, false);
+  table[U.U_VSTOREA] = (e) => emitStore128(e, true);
+  for (const [load, store, sz] of [
+    [U.U_VLOAD64, U.U_VSTORE64, 3],
+    [U.U_VLOAD32, U.U_VSTORE32, 2],
+  ] as const) {
+    table[load] = (e) => {
+      e.load(sz);
+      e.w.set(e.l.r);
+      setZeroExtended(e, () => e.w.get(e.l.r));
+    };
+    table[store] = (e) => {
+      e.address();
+      e.vectorAddress("d");
+      e.w.mem(MEM.i64_load, A.XMM);
+      e.w.set(e.l.r);
+      e.storeAt(sz, e.l.r);
+    };
+  }
+  table[U.U_VMOV] = (e) => {
+    e.openVector("d");
+    e.getVector("a");
+    e.closeVector();
+  };
+  table[U.U_VMOVLO64] = (e) => {
+    e.vectorAddress("d");
+    e.vectorAddress("a");
+    e.w.mem(MEM.i64_load, A.XMM);
+    e.w.mem(MEM.i64_store, A.XMM);
+  };
+  table[U.U_VMOVZ64] = (e) =>
+    setZeroExtended(e, () => {
+      e.vectorAddress("a");
+      e.w.mem(MEM.i64_load, A.XMM);
+    });
+  table[U.U_VMOVLO32] = (e) => {
+    e.vectorAddress("d");
+    e.vectorAddress("a");
+    e.w.mem(MEM.i32_load, A.XMM);
+    e.w.mem(MEM.i32_store, A.XMM);
+  };
+  table[U.U_VFROM32] = (e) => setZeroExtended(e, () => e.get("a", 2));
+  table[U.U_VFROM64] = (e) => setZeroExtended(e, () => e.get("a", 3));
+  for (const [kind, sz] of [
+    [U.U_VTO32, 2],
+    [U.U_VTO64, 3],
+  ] as const)
+    table[kind] = (e) => {
+      e.open("d");
+      e.vectorAddress("a");
+      e.w.mem(sz === 2 ? MEM.i64_load32_u : MEM.i64_load, A.XMM);
+      e.close("d", sz, true);
+    };
+  for (const op of U.V_OPS) table[U.vop(op)] = (e) => emitBinary(e, op);
+  for (const [kind, op, bits, arithmetic] of [
+    [U.U_VSHLW_I, 0x8b, 16, false],
+    [U.U_VSHLD_I, 0xab, 32, false],
+    [U.U_VSHLQ_I, 0xcb, 64, false],
+    [U.U_VSHRW_I, 0x8d, 16, false],
+    [U.U_VSHRD_I, 0xad, 32, false],
+    [U.U_VSHRQ_I, 0xcd, 64, false],
+    [U.U_VSARW_I, 0x8c, 16, true],
+    [U.U_VSARD_I, 0xac, 32, true],
+  ] as const)
+    table[kind] = (e) => emitShift(e, op, bits, arithmetic);
+  table[U.U_VBYTESHL] = (e) => emitByteShift(e, true);
+  table[U.U_VBYTESHR] = (e) => emitByteShift(e, false);
+  table[U.U_VSHUFD] = (e) => emitShuffleDwords(e);
+  table[U.U_VMOVMSKB] = (e) => {
+    e.open("d");
+    e.getVector("a");
+    e.w.simd(I8X16_BITMASK);
+    e.w.op(OP.i64_extend_i32_u);
+    e.close("d", 3);
+  };
+}

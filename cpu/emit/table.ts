@@ -1,0 +1,26 @@
+/** The table of micro-op emitters, indexed by kind. */
+import * as U from "../uops/uop.ts";
+import { installAlu } from "./emit-alu.ts";
+import { installMove } from "./emit-move.ts";
+import { installVector } from "./emit-vector.ts";
+import type { Emitter } from "./emitter.ts";
+
+export type Emit = (e: Emitter) => void;
+/** Absent: the kind does not exist (size 8 of a family that has none), or it is a terminal, which engines emit themselves. */
+export type EmitTable = (Emit | undefined)[];
+
+/** Fills the four sizes of a family from size index `from`. */
+export function family(table: EmitTable, kind: number, from: number, emit: (e: Emitter, sz: number) => void): void {
+  for (let sz = from; sz < 4; sz++) table[kind + sz] = (e) => emit(e, sz);
+}
+
+let built: EmitTable | undefined;
+export function emitTable(): EmitTable {
+  if (built === undefined) {
+    built = new Array<Emit | undefined>(U.U_KINDS).fill(undefined);
+    installAlu(built);
+    installMove(built);
+    installVector(built);
+  }
+  return built;
+}

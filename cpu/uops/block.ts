@@ -1,0 +1,278 @@
+/**
+ * Blocks: decoding and lifting of straight-line code into a record of micro-ops, and the cache of those records.
+ *
+ * A block ends at a cut (ARCHITECTURE.md): after a control transfer, before and after a solo instruction, after a REP
+ * chunk, where straight-line code enters a new 256-byte-aligned chunk of its page, and before an instruction
+ * that crosses a page, which is a block of its own. Chunks are counted in physical addresses, because blocks are
+ * keyed by them.
+ */
+import * as A from "../arena.ts";
+import { type Core, raise, VEC_GP, VEC_UD } from "../core.ts";
+import { decode } from "../decode/decoder.ts";
+import { DECODE_GP, DECODE_MORE, DECODE_OK, Instruction, ROW_SOLO } from "../decode/instruction.ts";
+import { ROW_FLAGS } from "../decode/table.ts";
+import { BlockBuilder, LIFTERS } from "./builder.ts";
+import { defineHelper } from "./helpers.ts";
+import { BLOCK_HEADER_BYTES, MODE_16, MODE_64, MODE_CODE_MASK, MODE_STEP, U_END, UOP_BYTES } from "./uop.ts";
+
+/** Code chunks are this many bytes, aligned. */
+export const CHUNK_BYTES = 256;
+/** More than any block can take: 256 instructions of at most 16 micro-ops each, and its tables. */
+const BLOCK_ROOM = CHUNK_BYTES * 17 * UOP_BYTES;
+
+const HELPER_UD: number = defineHelper("undefined opcode", (core) => raise(core, VEC_UD));
+const HELPER_TOO_LONG: number = defineHelper("over 15 bytes", (core) => raise(core, VEC_GP));
+
+/** A block whose only instruction crosses a page: valid while its second page is still the same. */
+interface CrossingBlock {
+  record: number;
+  secondPage: number;
+}
+
+export class BlockCache {
+  private readonly core: Core;
+  private readonly builder: BlockBuilder;
+  private readonly ins: Instruction = new Instruction();
+  private at: number = A.STREAM;
+  /** Block record by key(arena address, MODE). */
+  private readonly blocks: Map<number, number> = new Map();
+  private readonly crossing: Map<number, CrossingBlock> = new Map();
+  /** Records with bytes in a frame, by frame number. */
+  private readonly byFrame: Map<number, number[]> = new Map();
+  private readonly seam: Uint8Array = new Uint8Array(32);
+  /** Blocks decoded since the machine began. */
+  decoded = 0;
+
+  constructor(core: Core) {
+    this.core = core;
+    this.builder = new BlockBuilder(core);
+  }
+
+  private key(arenaAddress: number, mode: number): number {
+    return mode * 0x100000000 + arenaAddress;
+  }
+
+  /**
+   * The block at arena address `from` (the byte that FETCH_ARENA and RIP name) for the current MODE.
+   * `secondPage` gives the arena address of the next linear page, or -1 after recording a fault, when an instruction
+   * crosses into it. @returns the record, or -1 if `secondPage` faulted.
+   */
+  get(from: number, secondPage: () => number): number {
+    const mode = this.core.i32[A.MODE >>> 2]!;
+    const key = this.key(from, mode);
+    const known = this.blocks.get(key);
+    if (known !== undefined) {
+      this.install(from, mode, known);
+      return known;
+    }
+    const seam = this.crossing.get(key);
+    if (seam !== undefined) {
+      const second = secondPage();
+      if (second < 0) return -1;
+      if (second === seam.secondPage) return seam.record;
+      this.crossing.delete(key);
+    }
+    return this.build(from, mode, key, secondPage);
+  }
+
+  /** Forgets every block and reuses the stream. */
+  flush(): void {
+    const { u8 } = this.core;
+    u8.fill(0, A.BLOCK_TABLE, A.BLOCK_TABLE + (A.BLOCK_TABLE_ENTRIES << A.BLOCK_TABLE_SHIFT));
+    const arena = this.core.arena;
+    for (const frame of this.byFrame.keys()) {
+      u8.fill(0, arena.codeBitmap + frame * 8, arena.codeBitmap + frame * 8 + 8);
+      u8[arena.frameAttr + frame]! &= ~A.FRAME_CODE;
+    }
+    this.blocks.clear();
+    this.crossing.clear();
+    this.byFrame.clear();
+    this.at = A.STREAM;
+  }
+
+  /** Drops the blocks that have bytes in the 64-byte lines that [address, address + bytes) touches. */
+  invalidate(address: number, bytes: number): void {
+    const arena = this.core.arena;
+    const first = arena.frameOf(address);
+    const last = arena.frameOf(address + bytes - 1);
+    for (let frame = first; frame <= last; frame++) {
+      const records = this.byFrame.get(frame);
+      if (records === undefined) continue;
+      const page = arena.ram + frame * A.PAGE_SIZE;
+      const lo = Math.max(address, page) & ~63;
+      const hi = (Math.min(address + bytes, page + A.PAGE_SIZE) + 63) & ~63;
+      const kept: number[] = [];
+      for (const record of records) {
+        if (this.overlaps(record, frame, lo >>> 0, hi >>> 0)) this.kill(record);
+        else kept.push(record);
+      }
+      this.recountLines(frame, kept);
+    }
+  }
+
+  /** The code page attribute of `frame` is set iff some block has bytes there. */
+  hasCode(frame: number): boolean {
+    return this.byFrame.has(frame);
+  }
+
+  private overlaps(record: number, frame: number, lo: number, hi: number): boolean {
+    const { u32, u16, arena } = this.core;
+    const start = u32[record >>> 2]!;
+    const end = start + u16[(record + 10) >>> 1]!;
+    if (arena.frameOf(start) === frame) return start < hi && end > lo;
+    // The tail of a crossing instruction, which lies at the start of this frame.
+    const tail = end & 0xfff;
+    return lo < arena.ram + frame * A.PAGE_SIZE + tail;
+  }
+
+  /** Turns a record into a jump to itself through the look-up, so that links to it find the new block. */
+  private kill(record: number): void {
+    const { u32, u16, i32, u8 } = this.core;
+    const start = u32[record >>> 2]!;
+    const mode = u32[(record + 4) >>> 2]!;
+    const key = this.key(start, mode);
+    if (this.blocks.get(key) === record) this.blocks.delete(key);
+    if (this.crossing.get(key)?.record === record) this.crossing.delete(key);
+    const slot = A.BLOCK_TABLE + this.slot(start);
+    if (i32[(slot + 8) >>> 2] === record) u8.fill(0, slot, slot + 16);
+    const uop = record + BLOCK_HEADER_BYTES;
+    u8.fill(0, uop, uop + 2 * UOP_BYTES);
+    u16[uop >>> 1] = U_END;
+  }
+
+  private recountLines(frame: number, records: number[]): void {
+    const { u8, u32, u16, arena } = this.core;
+    const bitmap = arena.codeBitmap + frame * 8;
+    u8.fill(0, bitmap, bitmap + 8);
+    if (records.length === 0) {
+      this.byFrame.delete(frame);
+      u8[arena.frameAttr + frame]! &= ~A.FRAME_CODE;
+      return;
+    }
+    this.byFrame.set(frame, records);
+    for (const record of records) {
+      const start = u32[record >>> 2]!;
+      const end = start + u16[(record + 10) >>> 1]!;
+      if (arena.frameOf(start) === frame)
+        this.mark(frame, start & 0xfff, Math.min((start & 0xfff) + end - start, A.PAGE_SIZE));
+      else this.mark(frame, 0, end & 0xfff);
+    }
+  }
+
+  /** Marks the lines of page bytes [from, to) as code. */
+  private mark(frame: number, from: number, to: number): void {
+    const bitmap = this.core.arena.codeBitmap + frame * 8;
+    for (let line = from >>> 6; line <= (to - 1) >>> 6; line++) this.core.u8[bitmap + (line >>> 3)]! |= 1 << (line & 7);
+  }
+
+  private slot(from: number): number {
+    return ((from ^ (from >>> 14)) & (A.BLOCK_TABLE_ENTRIES - 1)) << A.BLOCK_TABLE_SHIFT;
+  }
+
+  private install(from: number, mode: number, record: number): void {
+    const { i32 } = this.core;
+    const slot = (A.BLOCK_TABLE + this.slot(from)) >>> 2;
+    i32[slot] = from;
+    i32[slot + 1] = mode;
+    i32[slot + 2] = record;
+  }
+
+  private build(from: number, mode: number, key: number, secondPage: () => number): number {
+    if (this.at + BLOCK_ROOM > A.STREAM + A.STREAM_BYTES) this.flush();
+    const { core, builder: b, ins } = this;
+    const record = this.at;
+    const codeSize = (mode & MODE_CODE_MASK) === MODE_64 ? 64 : (mode & MODE_CODE_MASK) === MODE_16 ? 16 : 32;
+    const pageEnd = ((from & ~0xfff) >>> 0) + A.PAGE_SIZE;
+    const chunkEnd = Math.min(((from & ~(CHUNK_BYTES - 1)) >>> 0) + CHUNK_BYTES, pageEnd);
+    b.at = record + BLOCK_HEADER_BYTES;
+    b.mode = mode;
+    b.ended = false;
+    let at = from;
+    let count = 0;
+    let second = -1;
+    const offsets = this.offsets;
+    while (!b.ended) {
+      let status = decode(ins, core.u8, at, pageEnd, codeSize);
+      if (status === DECODE_MORE) {
+        if (count > 0) break;
+        // The instruction may cross the page: decode it from a copy of the bytes on both sides.
+        const head = pageEnd - at;
+        second = secondPage();
+        if (second < 0) return -1;
+        this.seam.set(core.u8.subarray(at, pageEnd));
+        this.seam.set(core.u8.subarray(second, second + 16), head);
+        status = decode(ins, this.seam, 0, head + 16, codeSize);
+      }
+      const solo = status !== DECODE_OK || (ROW_FLAGS[ins.row]! & ROW_SOLO) !== 0;
+      if (solo && count > 0) break;
+      b.off = at - from;
+      b.length = status === DECODE_OK ? ins.length : 1;
+      offsets[count++] = b.off;
+      const lifter = status === DECODE_OK ? LIFTERS[ins.mn] : undefined;
+      if (status === DECODE_GP) b.helperEnd(HELPER_TOO_LONG);
+      else if (lifter === undefined) b.helperEnd(HELPER_UD);
+      else lifter(b, ins);
+      at += b.length;
+      if (b.ended) break;
+      if (solo || at >= chunkEnd || mode & MODE_STEP) break;
+    }
+    if (!b.ended) b.terminal(U_END, 0, 0, 0, 0, 0, 0);
+    this.finish(record, from, mode, at - from, count);
+    if (second >= 0 && at > pageEnd) {
+      this.crossing.set(key, { record, secondPage: second });
+      this.own(record, core.arena.frameOf(from), from & 0xfff, A.PAGE_SIZE);
+      this.own(record, core.arena.frameOf(second), 0, at - pageEnd);
+    } else {
+      this.blocks.set(key, record);
+      this.install(from, mode, record);
+      this.own(record, core.arena.frameOf(from), from & 0xfff, Math.min((from & 0xfff) + at - from, A.PAGE_SIZE));
+    }
+    this.decoded++;
+    return record;
+  }
+
+  private readonly offsets: Uint8Array = new Uint8Array(CHUNK_BYTES + 1);
+
+  /** Fills the header, the terminal's second record, and the offsets table. */
+  private finish(record: number, from: number, mode: number, bytes: number, count: number): void {
+    const { i32, u16, u8 } = this.core;
+    const b = this.builder;
+    const table = b.at;
+    i32[record >>> 2] = from;
+    i32[(record + 4) >>> 2] = mode;
+    u16[(record + 8) >>> 1] = count;
+    u16[(record + 10) >>> 1] = bytes;
+    i32[(record + 12) >>> 2] = table;
+    const last = table - UOP_BYTES;
+    u16[(last + 8) >>> 1] = count;
+    u16[(last + 10) >>> 1] = count;
+    u16[(last + 12) >>> 1] = bytes;
+    const code = mode & MODE_CODE_MASK;
+    u16[(last + 14) >>> 1] = code === MODE_64 ? 0 : code === MODE_16 ? 2 : 4;
+    for (let i = 0; i < count; i++) u8[table + i] = this.offsets[i]!;
+    this.at = (table + count + 15) & ~15;
+  }
+
+  /** Notes that `record` has the bytes [from, to) of `frame`. */
+  private own(record: number, frame: number, from: number, to: number): void {
+    const records = this.byFrame.get(frame);
+    if (records === undefined) {
+      this.byFrame.set(frame, [record]);
+      this.onCodePage(frame);
+    } else records.push(record);
+    this.mark(frame, from, to);
+  }
+
+  /** Called when `frame` gets its first block: sets the attribute and sweeps write tags. Set by the engine. */
+  onCodePage: (frame: number) => void = (frame) => {
+    this.core.u8[this.core.arena.frameAttr + frame]! |= A.FRAME_CODE;
+  };
+}
+
+/** Number of instructions of block `record` that come before the one at offset `off`. */
+export function instructionsBefore(core: Core, record: number, off: number): number {
+  const table = core.u32[(record + 12) >>> 2]!;
+  let n = 0;
+  while (core.u8[table + n]! < off) n++;
+  return n;
+}
