@@ -160,8 +160,10 @@ export async function runMachine(
   try {
     session.inputOpen = live;
     terminal?.open();
-    if (terminal?.isTTY === true && options.sessionDomains.length > 1 && options.console === undefined) {
-      say("xenoscope: several consoles: --console NAME shows one alone and types into it");
+    if (terminal?.isTTY === true) {
+      const several = options.sessionDomains.length > 1 && options.console === undefined;
+      const hint = several ? "--console NAME shows one console alone and types into it; " : "";
+      say(`xenoscope: ${hint}Ctrl-] leaves`);
     }
     exitCode = await session.run();
     session.flush();

@@ -139,7 +139,10 @@ export class Session {
           return this.#finalCode();
         }
       }
-      if (this.#stopCode !== undefined) return this.#stopCode;
+      if (this.#stopCode !== undefined) {
+        this.#output.message(`left at cycle ${this.#machine.cycle}`);
+        return this.#stopCode;
+      }
       if (performance.now() >= deadline) {
         this.#output.message(`stopped at cycle ${this.#machine.cycle}: --timeout ${this.#options.timeout} s`);
         this.#sayUnmet();

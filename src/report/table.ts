@@ -34,7 +34,7 @@ function topCounts(entries: readonly { readonly label: string; readonly count: n
 export function formatTable(report: Report): string {
   const { totals, machine, host } = report;
   const all = totals.user + totals.kernel + totals.hypervisor + totals.idle;
-  const rows = [["", "user", "kernel", "hypervisor", "share", "instructions", "hypercalls", "events"]];
+  const rows = [["", "user", "kernel", "hypervisor", "cycles", "share", "instructions", "hypercalls", "events"]];
   for (const domain of report.domains) {
     const { user, kernel, hypervisor } = domain.cycles;
     rows.push([
@@ -42,24 +42,31 @@ export function formatTable(report: Report): string {
       count(user),
       count(kernel),
       count(hypervisor),
+      count(user + kernel + hypervisor),
       share(user + kernel + hypervisor, all),
       count(domain.instructions),
       count(domain.hypercalls.reduce((sum, call) => sum + call.count, 0)),
       count(domain.events),
     ]);
   }
-  rows.push(["idle", "", "", count(totals.idle), share(totals.idle, all), "", "", ""]);
+  rows.push(["idle", "", "", "", count(totals.idle), share(totals.idle, all), "", "", ""]);
   rows.push([
     "all",
     count(totals.user),
     count(totals.kernel),
-    count(totals.hypervisor + totals.idle),
+    count(totals.hypervisor),
+    count(all),
     share(all, all),
     count(totals.instructions),
     "",
     "",
   ]);
-  const lines = [`Cycles on ${machine.pcpus} ${machine.cpu} CPU${machine.pcpus === 1 ? "" : "s"}`, "", ...layOut(rows), ""];
+  const lines = [
+    `Cycles on ${machine.pcpus} ${machine.cpu} CPU${machine.pcpus === 1 ? "" : "s"}`,
+    "",
+    ...layOut(rows),
+    "",
+  ];
   for (const domain of report.domains) {
     const calls = domain.hypercalls.map((call) => ({ label: call.name, count: call.count }));
     const exits = domain.exits.map((exit) => ({ label: exit.reason, count: exit.count }));
