@@ -297,6 +297,26 @@ describe("ACPI tables", () => {
     expect(text).not.toContain("PR02");
   });
 
+  it("have packages in the DSDT whose lengths cover exactly their content", () => {
+    const dsdt = tables(200).get("DSDT")!;
+    /** End of the package whose PkgLength starts at `at`, and where its content starts (ACPI 20.2.4). */
+    const extent = (at: number) => {
+      const extra = dsdt[at]! >> 6;
+      let length = extra === 0 ? dsdt[at]! & 0x3f : dsdt[at]! & 0x0f;
+      for (let i = 1; i <= extra; i++) length |= dsdt[at + i]! << (8 * i - 4);
+      return { content: at + 1 + extra, end: at + length };
+    };
+    const scope = extent(37);
+    expect(scope.end).toBe(dsdt.length);
+    let devices = 0;
+    for (let at = scope.content + 5; at < scope.end; devices++) {
+      expect([dsdt[at], dsdt[at + 1]]).toEqual([0x5b, 0x82]);
+      at = extent(at + 2).end;
+      if (devices === 199) expect(at).toBe(scope.end);
+    }
+    expect(devices).toBe(200);
+  });
+
   it("put the RSDP in the BIOS area for a Linux that does not take it from elsewhere", () => {
     const p = plan({ kernel: kernel([GUEST_OS]) });
     const memory = new Memory(p);

@@ -111,6 +111,21 @@ describe("loadKernel", () => {
     expect(await failure(sampleBzImage(concat(decode(ZSTD), u32(0xffffffff))))).toMatch(/limit of 1 GiB/);
   });
 
+  it("finds damage where neither a checksum nor a size would show it", async () => {
+    const lz4 = (...block: number[]) =>
+      concat(Uint8Array.of(2, 0x21, 0x4c, 0x18), u32(block.length), Uint8Array.from(block));
+    // One literal, then a match of four bytes from nine bytes back; the same from distance zero.
+    expect(await failure(lz4(0x10, 0x7f, 9, 0, 0))).toBe("lz4: corrupted data");
+    expect(await failure(lz4(0x10, 0x7f, 0, 0, 0))).toBe("lz4: corrupted data");
+    // A frame without content size and checksum, with one compressed block of garbage.
+    const garbage = concat(
+      decode(ZSTD).subarray(0, 4),
+      Uint8Array.of(0, 0x58, 0x45, 0, 0),
+      new Uint8Array(8).fill(0xff),
+    );
+    expect(await failure(garbage)).toBe("zstd: corrupted data");
+  });
+
   it("gives ImageError or a kernel for any damage to any form", async () => {
     const edits = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 6 });
     await fc.assert(
