@@ -77,7 +77,7 @@ export const ROW_SOLO = 0x1;
 export const ROW_BRANCH = 0x2;
 /** LOCK is allowed when the first operand is memory. */
 export const ROW_LOCKABLE = 0x4;
-/** #GP(0) unless CPL is 0. */
+/** #GP(0) unless CPL is 0; but #UD for CLAC, STAC, MONITOR and MWAIT. */
 export const ROW_PRIV = 0x8;
 /** A string instruction: REP forms repeat it. */
 export const ROW_STRING = 0x10;

@@ -25,9 +25,10 @@ de /${i}r F${name}P T,ST0`,
 }
 
 export const X87_ROWS: string = `
+@BASE
+9b FWAIT
 @FPU
 ${arithmeticRows()}
-9b FWAIT
 dc /2r FCOM ST0,T
 dc /3r FCOMP ST0,T
 de /2r FCOMP ST0,T

@@ -196,9 +196,7 @@ export const VARIANT_LEGACY = 0;
 export const VARIANT_LONG = 1;
 export const VARIANT_LONG_W = 2;
 
-/** Prefix columns of the dispatch table. */
-const PREFIX_NAMES = ["none", "66", "f3", "f2"];
-/** Which of the columns a prefix token covers. */
+/** Which prefix columns of the dispatch table a prefix token covers: 0 none, 1 66, 2 F3, 3 F2. */
 const PREFIX_COLUMNS: Readonly<Record<string, readonly number[]>> = {
   np: [0],
   nx: [0, 1],
@@ -417,9 +415,6 @@ rows.forEach((row, i) => {
  * Prefix columns: 0 none, 1 66, 2 F3, 3 F2.
  */
 export const DISPATCH: Int16Array = new Int16Array(3 << 12);
-/** Row by (group << 8) | ModRM. */
-export let GROUPS: Uint16Array = new Uint16Array(0);
-
 /** How narrowly a row names its encoding; the narrowest match wins, and two equal ones are an error in the table. */
 function narrowness(row: Row): number {
   return (
@@ -465,7 +460,8 @@ function looksAtModrm(row: Row): boolean {
   return row.form !== 0 || row.digit >= 0 || row.exactModrm >= 0;
 }
 
-function buildDispatch(): void {
+/** Fills DISPATCH and returns GROUPS. */
+function buildDispatch(): Uint16Array {
   const byOpcode: number[][] = [];
   for (let i = 1; i < rows.length; i++) {
     const row = rows[i]!;
@@ -506,13 +502,12 @@ function buildDispatch(): void {
       }
     }
   });
-  GROUPS = new Uint16Array(tables.length << 8);
+  const all = new Uint16Array(tables.length << 8);
   tables.forEach((table, group) => {
-    GROUPS.set(table, group << 8);
+    all.set(table, group << 8);
   });
+  return all;
 }
 
-buildDispatch();
-
-/** Prefix columns, named as in the tables. */
-export const PREFIX_COLUMN_NAMES: readonly string[] = PREFIX_NAMES;
+/** Row by (group << 8) | ModRM. */
+export const GROUPS: Uint16Array = buildDispatch();

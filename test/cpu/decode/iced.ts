@@ -17,7 +17,7 @@ import { decode } from "../../../cpu/decode/decoder.ts";
 import { mnemonicName } from "../../../cpu/decode/disasm.ts";
 import * as I from "../../../cpu/decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../../../cpu/decode/mnemonics.ts";
-import { ROW_FLAGS, ROW_TEXT } from "../../../cpu/decode/table.ts";
+import { FEATURE_NAMES, ROW_FEATURE, ROW_FLAGS, ROW_TEXT } from "../../../cpu/decode/table.ts";
 
 export type Mode = 16 | 32 | 64;
 
@@ -29,6 +29,19 @@ const FEATURES: ReadonlySet<string> = new Set(
   SVM AES PCLMULQDQ ADX SHA PKU RDPID CLZERO SMX PREFETCHW PREFETCHWT1 MULTIBYTENOP PAUSE MSR TSC RDPMC CPUID
   SKINIT SKINIT_or_SVM UD`.split(/\s+/),
 );
+
+/** iced's feature names where they are not those of FEATURE_NAMES; INTEL8086 and the like are BASE. */
+const FEATURE_OF: Readonly<Record<string, string>> = {
+  SSE4_1: "SSE41",
+  SSE4_2: "SSE42",
+  CMPXCHG16B: "CX16",
+  SKINIT: "SVM",
+  SKINIT_or_SVM: "SVM",
+  PREFETCHWT1: "PREFETCHW",
+  FPU287: "FPU",
+  FPU387: "FPU",
+  FPU287XL_ONLY: "FPU",
+};
 
 /** What decodes as a plain NOP here, because it is one where its feature is absent. */
 const HINTS: ReadonlySet<string> = new Set(
@@ -101,7 +114,16 @@ export class Judge {
     if ((ROW_FLAGS[ours.row]! & I.ROW_STRING) !== 0) {
       if ((ours.rep === 0xf3) !== iced.hasRepPrefix || (ours.rep === 0xf2) !== iced.hasRepnePrefix) return "REP";
     }
-    return this.operands(name) || this.access(name);
+    return this.feature() || this.operands(name) || this.access(name);
+  }
+
+  private feature(): string {
+    const mine = FEATURE_NAMES[ROW_FEATURE[this.ours.row]!]!;
+    const theirs = Array.from(this.iced.cpuidFeatures(), (f) => FEATURE_OF[CpuidFeature[f]!] ?? CpuidFeature[f]!);
+    if (theirs.includes(mine)) return "";
+    // PADDQ mm came with SSE2 (AMD APM volume 5); iced follows the SDM's table, which says MMX.
+    if (this.iced.mnemonic === Mnemonic.Paddq && mine === "SSE2") return "";
+    return mine === "BASE" && theirs.every((f) => !FEATURE_NAMES.includes(f)) ? "" : `feature ${mine}, iced ${theirs}`;
   }
 
   private operands(name: string): string {
