@@ -145,13 +145,18 @@ export function initramfsEntries(busybox: Uint8Array): InitramfsEntry[] {
   ];
 }
 
+/** A string of xl.cfg. */
+function quote(text: string): string {
+  return `"${text.replace(/["\\]/g, "\\$&")}"`;
+}
+
 /** An xl.cfg for one kernel. A kernel panic is a crash for Xen (xen_legacy_crash), not a reboot. */
 export function pvhConfig(flavour: string, version: string, kernel: string, ramdisk: string): string {
   return `# Debian kernel ${version} (${flavour}) with a busybox shell on its console. Leave with: poweroff -f
 name = "debian-${flavour}"
 type = "pvh"
-kernel = "${kernel}"
-ramdisk = "${ramdisk}"
+kernel = ${quote(kernel)}
+ramdisk = ${quote(ramdisk)}
 extra = "console=hvc0 xen_legacy_crash"
 memory = 256
 vcpus = 1

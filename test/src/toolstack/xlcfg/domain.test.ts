@@ -1,4 +1,6 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { UserError } from "../../../../src/toolstack/user-error.ts";
 import { parseDomain, resolveCpuList } from "../../../../src/toolstack/xlcfg/domain.ts";
 import { XL_OPTIONS } from "../../../../src/toolstack/xlcfg/options.ts";
 
@@ -67,6 +69,31 @@ test("every option of the table stands in it once and has its note where one is 
     expect(option.note !== undefined, name).toBe(option.status === "moot" || option.status === "deprecated");
   }
   expect(XL_OPTIONS.size).toBeGreaterThan(170);
+});
+
+test.each([...XL_OPTIONS].filter(([, option]) => option.status === "honoured").map(([name]) => name))(
+  "the honoured option %s is read: a value of the wrong kind is an error at its line",
+  (name) => {
+    expect(() => parse(`${BASE}${name} = [["x"]]`)).toThrow(/^d\.cfg:5:/);
+  },
+);
+
+test("whatever value an option gets, it is taken or it is a UserError", () => {
+  const value = fc.oneof(
+    fc.string({ maxLength: 8 }).map((text) => JSON.stringify(text)),
+    fc.integer({ min: 0 }).map(String),
+    fc.constantFrom("[]", '["a", "0-3"]', '"all,^0"', "0x10", "010", '"-1"', '"1e3"'),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...XL_OPTIONS.keys()), value, (name, text) => {
+      try {
+        parse(`${BASE}${name} = ${text}`);
+      } catch (error) {
+        expect(error).toBeInstanceOf(UserError);
+      }
+    }),
+    { seed: 11, numRuns: 2000 },
+  );
 });
 
 test.each([
