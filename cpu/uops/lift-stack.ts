@@ -64,6 +64,8 @@ defineLifter((b, ins) => {
   }
 }, MN.MN_POP);
 
+// PUSHA and POPA treat their eight words as one operand: a 16-bit stack pointer that wraps inside it is a limit violation
+// here (the processor's own answer differs from model to model).
 const PUSHA_ORDER = [S_RAX, S_RCX, S_RDX, S_RBX, S_RSP, S_RBP, S_RSI, S_RDI];
 /** What POPA loads, from the stack's top up; the word that PUSHA stored of rSP is skipped. */
 const POPA_ORDER: readonly (readonly [place: number, slot: number, temp: number])[] = [
@@ -78,9 +80,9 @@ const POPA_ORDER: readonly (readonly [place: number, slot: number, temp: number]
 
 defineLifter((b, ins) => {
   const size = ins.opSize;
+  stackAddress(b, S_RSP, -size * 8, size * 8, true);
   PUSHA_ORDER.forEach((slot, i) => {
-    stackAddress(b, S_RSP, -size * (i + 1), size, true);
-    b.m(U.U_STORE + sizeIndex(size), slot);
+    b.m(U.U_STORE + sizeIndex(size), slot, 0, size * (7 - i));
   });
   addTo(b, stackSize(b), S_RSP, -size * 8);
 }, MN.MN_PUSHA);
@@ -88,10 +90,8 @@ defineLifter((b, ins) => {
 defineLifter((b, ins) => {
   const size = ins.opSize;
   const sz = sizeIndex(size);
-  for (const [place, , temp] of POPA_ORDER) {
-    stackAddress(b, S_RSP, size * place, size, false);
-    b.m(U.U_LOAD + sz, temp);
-  }
+  stackAddress(b, S_RSP, 0, size * 8, false);
+  for (const [place, , temp] of POPA_ORDER) b.m(U.U_LOAD + sz, temp, 0, size * place);
   for (const [, slot, temp] of POPA_ORDER) b.rr(U.U_MOV_RR + sz, slot, temp);
   addTo(b, stackSize(b), S_RSP, size * 8);
 }, MN.MN_POPA);
@@ -121,6 +121,8 @@ function liftEnter(b: BlockBuilder, ins: Instruction): void {
   }
   addTo(b, stackSize(b), S_RSP, -(size * (level + 1) + locals));
   b.rr(U.U_MOV_RR + sz, S_RBP, S_T0);
+  // Deep nesting takes hundreds of micro-ops: no block has two of them.
+  if (level > 1) b.terminal(U.U_END, 0, 0, 0, 0, 0, 0);
 }
 defineLifter(liftEnter, MN.MN_ENTER);
 
