@@ -223,10 +223,13 @@ function roundShift(rounding: number, sign: number, sig: bigint, shift: number):
 /** Exponent adjustment of the wrapped result that an unmasked x87 overflow or underflow delivers (SDM 4.9.1.5). */
 const WRAP = 24576;
 
-function wrapped(fmt: FloatFormat, sign: number, sig: bigint, exponent: number): bigint {
-  // Only FSCALE leaves the range even after the adjustment.
-  if (exponent > fmt.emax) return packInfinity(fmt, sign);
-  if (exponent < fmt.emin) return packZero(fmt, sign);
+function wrapped(ctx: FloatContext, fmt: FloatFormat, sign: number, sig: bigint, exponent: number): bigint {
+  // Only FSCALE leaves the range even after the adjustment (SSE discards the result anyway).
+  if (exponent > fmt.emax || exponent < fmt.emin) {
+    if (fmt.explicit) ctx.flags |= PE;
+    ctx.roundedUp = exponent > 0;
+    return exponent > 0 ? packInfinity(fmt, sign) : packZero(fmt, sign);
+  }
   return join(fmt, sign, exponent + fmt.bias, sig);
 }
 
@@ -249,7 +252,7 @@ export function roundPack(ctx: FloatContext, fmt: FloatFormat, sign: number, sig
     if ((ctx.masks & OE) === 0) {
       ctx.flags |= OE | (lostBits ? PE : 0);
       ctx.roundedUp = incremented;
-      return wrapped(fmt, sign, rounded << widen, exponent - WRAP);
+      return wrapped(ctx, fmt, sign, rounded << widen, exponent - WRAP);
     }
     ctx.flags |= OE | PE;
     const towards =
@@ -262,7 +265,7 @@ export function roundPack(ctx: FloatContext, fmt: FloatFormat, sign: number, sig
     if ((ctx.masks & UE) === 0) {
       ctx.flags |= UE | (lostBits ? PE : 0);
       ctx.roundedUp = incremented;
-      return wrapped(fmt, sign, rounded << widen, exponent + WRAP);
+      return wrapped(ctx, fmt, sign, rounded << widen, exponent + WRAP);
     }
     if (ctx.ftz) {
       ctx.flags |= UE | PE;

@@ -172,7 +172,13 @@ export interface SinCos {
   readonly tan: Operand;
 }
 
-/** sin, cos and tan of |x| < 2^63; the reduction modulo pi/2 uses as many bits of pi as it needs. */
+/**
+ * The value of pi that processors reduce arguments by: 66 bits, exactly this times 2^-64 (SDM volume 1, 8.3.8). It makes
+ * FSIN of a number near a multiple of pi differ from the sine, in the same way everywhere.
+ */
+const REDUCTION_PI = 0x3243f6a8885a308d3n;
+
+/** sin, cos and tan of |x| < 2^63. */
 export function sinCosTan(x: Operand): SinCos {
   const magnitude = exponentOf(x);
   if (magnitude < -SMALL) {
@@ -189,9 +195,9 @@ export function sinCosTan(x: Operand): SinCos {
   let quadrant = 0n;
   let r = angle;
   if (magnitude >= -1) {
-    const halfPi = constant(PI, bits + 64) >> 1n;
-    quadrant = ((angle << 65n) + halfPi) / (halfPi << 1n);
-    r = angle - ((quadrant * halfPi) >> 64n);
+    const halfPi = REDUCTION_PI << BigInt(bits - 65);
+    quadrant = ((angle << 1n) + halfPi) / (halfPi << 1n);
+    r = angle - quadrant * halfPi;
   }
   const series = sinCosSeries(r, scale);
   const turn = Number(quadrant & 3n);

@@ -1,7 +1,7 @@
 // x87 arithmetic, comparisons and the functions that are exact: FPREM, FPREM1, FSCALE, FXTRACT, FRNDINT, FSQRT.
 // Operations take the core, the number of the ST(i) operand, and their memory operand in slot S_T0.
 
-import { S_T0 } from "../arena.ts";
+import { FPU_SW, S_T0 } from "../arena.ts";
 import type { Core } from "../core.ts";
 import { FLAG_CF, FLAG_PF, FLAG_ZF, setArithmeticFlags } from "../flags.ts";
 import {
@@ -22,9 +22,19 @@ import {
   ZE,
   ZERO,
 } from "./softfloat.ts";
-import { add, compare, divide, multiply, propagateNaN, roundToIntegral, squareRoot } from "./softfloat-arith.ts";
+import {
+  add,
+  compare,
+  divide,
+  multiply,
+  propagateNaN,
+  roundToIntegral,
+  squareRoot,
+  UNORDERED,
+} from "./softfloat-arith.ts";
 import {
   begin,
+  beginKeepingC1,
   finish,
   isEmpty,
   obeyPrecisionControl,
@@ -125,15 +135,18 @@ export function arithMemory(operation: number, memory: MemoryOperand): X87Operat
 const CONDITION_BITS: readonly number[] = [SW_C0, SW_C3, 0, SW_C3 | SW_C2 | SW_C0];
 const COMPARE_FLAGS: readonly number[] = [FLAG_CF, FLAG_ZF, 0, FLAG_ZF | FLAG_PF | FLAG_CF];
 
-/** Compares ST(0) with `b` (null: an empty register) into the condition bits, then pops `pops` times. */
+/**
+ * Compares ST(0) with `b` (null: an empty register) into the condition bits, then pops `pops` times. An unmasked
+ * exception keeps the stack as it is, but the processors set the condition bits all the same.
+ */
 function compareWith(m: Core, b: Operand | null, signaling: boolean, pops: number): void {
   if (isEmpty(m, 0) || b === null) {
-    if (!stackFault(m, false)) return;
     setConditions(m, SW_C3 | SW_C2 | SW_C0);
+    if (!stackFault(m, false)) return;
   } else {
     const relation = compare(x87, readST(m, 0), b, signaling);
-    if (!finish(m)) return;
     setConditions(m, CONDITION_BITS[relation] as number);
+    if (!finish(m)) return;
   }
   for (let n = 0; n < pops; n++) pop(m);
 }
@@ -161,14 +174,14 @@ export function ftst(m: Core): void {
 /** FCOMI, FCOMIP (`signaling`), FUCOMI, FUCOMIP: the relation goes to ZF, PF, CF; OF, SF and AF are cleared. */
 export function compareFlags(signaling: boolean, popping: boolean): X87Operation {
   return (m, i) => {
-    begin(m);
+    beginKeepingC1(m);
     if (isEmpty(m, 0) || isEmpty(m, i)) {
+      setArithmeticFlags(m, COMPARE_FLAGS[UNORDERED] as number);
       if (!stackFault(m, false)) return;
-      setArithmeticFlags(m, COMPARE_FLAGS[3] as number);
     } else {
       const relation = compare(x87, readST(m, 0), readST(m, i), signaling);
-      if (!finish(m)) return;
       setArithmeticFlags(m, COMPARE_FLAGS[relation] as number);
+      if (!finish(m)) return;
     }
     if (popping) pop(m);
   };
@@ -243,6 +256,8 @@ export function fscale(m: Core): void {
 
 let quotient = 0n;
 let partial = false;
+/** The operation has no quotient: NaNs and invalid operands leave C0 and C3 as they were. */
+let noQuotient = false;
 
 /**
  * SDM volume 2, FPREM and FPREM1: exact when the exponents differ by less than 64; otherwise the difference shrinks by
@@ -251,8 +266,10 @@ let partial = false;
 function remainder(a: Operand, b: Operand, nearest: boolean): bigint {
   quotient = 0n;
   partial = false;
+  noQuotient = true;
   if (a.cls >= QNAN || b.cls >= QNAN) return propagateNaN(x87, F80, a, b);
   if (a.cls === INFINITE || b.cls === ZERO) return invalid(x87, F80);
+  noQuotient = false;
   if (a.denormal || b.denormal) x87.flags |= DE;
   if (a.cls === ZERO) return packZero(F80, a.sign);
   if (b.cls === INFINITE) return roundPack(x87, F80, a.sign, a.sig, a.exp);
@@ -286,6 +303,7 @@ function remainder(a: Operand, b: Operand, nearest: boolean): bigint {
 
 function partialRemainder(m: Core, nearest: boolean): void {
   begin(m);
+  m.i32[FPU_SW >> 2] = (m.i32[FPU_SW >> 2] as number) & ~SW_C2;
   if (isEmpty(m, 0) || isEmpty(m, 1)) {
     if (stackFault(m, false)) writeST(m, 0, F80_INDEFINITE);
     return;
@@ -293,6 +311,7 @@ function partialRemainder(m: Core, nearest: boolean): void {
   const bits = remainder(readST(m, 0), readST(m, 1), nearest);
   if (!finish(m)) return;
   writeST(m, 0, bits);
+  if (noQuotient) return;
   setConditions(
     m,
     partial ? SW_C2 : (quotient & 4n ? SW_C0 : 0) | (quotient & 2n ? SW_C3 : 0) | (quotient & 1n ? SW_C1 : 0),

@@ -58,13 +58,18 @@ export function setTop(m: Core, top: number): void {
 
 /** Starts an operation: reads the control word, clears C1. */
 export function begin(m: Core): void {
+  beginKeepingC1(m);
+  m.i32[SW] = (m.i32[SW] as number) & ~SW_C1;
+}
+
+/** The same without touching C1: FCMOVcc, FCOMI and their like clear it on stack underflow only. */
+export function beginKeepingC1(m: Core): void {
   const cw = m.i32[CW] as number;
   x87.flags = 0;
   x87.roundedUp = false;
   x87.masks = cw & 0x3f;
   x87.rounding = (cw >> 10) & 3;
   x87.precision = 64;
-  m.i32[SW] = (m.i32[SW] as number) & ~SW_C1;
 }
 
 /** The operations that obey precision control call this after `begin`. */
@@ -99,6 +104,7 @@ export function finish(m: Core, toMemory = false): boolean {
 
 /** #IS: stack underflow (`overflow` false) or overflow. True if it is masked. */
 export function stackFault(m: Core, overflow: boolean): boolean {
+  m.i32[SW] = (m.i32[SW] as number) & ~SW_C1;
   report(m, IE | SW_SF | (overflow ? SW_C1 : 0));
   return (x87.masks & IE) !== 0;
 }

@@ -129,7 +129,7 @@ memory(0xdf, 7, 8, t.fistpM64, X87_STORE);
 
 registers(0xd9, 0xc0, t.fldST);
 for (const opcode of [0xd9, 0xdd, 0xdf]) registers(opcode, 0xc8, t.fxch);
-registers(0xd9, 0xd8, t.fstpST);
+registers(0xd9, 0xd8, t.fstpnce);
 registers(0xdd, 0xc0, t.ffree);
 registers(0xdd, 0xd0, t.fstST);
 registers(0xdd, 0xd8, t.fstpST);

@@ -12,10 +12,12 @@ import {
   INFINITE,
   invalid,
   type Operand,
+  PE,
   packInfinity,
   packZero,
   QNAN,
   roundPack,
+  UE,
   ZE,
   ZERO,
 } from "./softfloat.ts";
@@ -30,6 +32,14 @@ const ONE = 0x3fff_8000_0000_0000_0000n;
 
 function pack(value: Operand): bigint {
   return value.cls === ZERO ? packZero(F80, value.sign) : roundPack(x87, F80, value.sign, value.sig, value.exp);
+}
+
+/** The same for a result that may happen to be exact: the processors raise #P, and #U if it is tiny, all the same. */
+function packInexact(value: Operand): bigint {
+  const bits = pack(value);
+  x87.flags |= PE;
+  if (value.cls === FINITE && exponentOf(value) < F80.emin) x87.flags |= UE;
+  return bits;
 }
 
 /** floor(log2(|a|)). */
@@ -52,6 +62,7 @@ export const f2xm1: X87Operation = unary((a) => {
     // 2^1 - 1 and 2^-1 - 1 are exact.
     if (exponent === 0 && a.sig === 1n << BigInt(bitLength(a.sig) - 1))
       return a.sign ? 0xbffe_8000_0000_0000_0000n : ONE;
+    x87.flags |= PE;
     return convert(x87, F80, a);
   }
   return pack(exp2MinusOne(a));
@@ -95,7 +106,7 @@ function yLog2x(y: Operand, x: Operand): bigint {
   denormals(x, y);
   if (isOne) return packZero(F80, y.sign);
   if (y.cls === ZERO) return packZero(F80, y.sign ^ (exponent < 0 ? 1 : 0));
-  return pack(yLog2(y, x));
+  return packInexact(yLog2(y, x));
 }
 
 function yLog2xPlusOne(y: Operand, x: Operand): bigint {
@@ -112,8 +123,11 @@ function yLog2xPlusOne(y: Operand, x: Operand): bigint {
   }
   denormals(x, y);
   if (x.cls === ZERO || y.cls === ZERO) return packZero(F80, x.sign ^ y.sign);
-  // The manuals define x > -(1 - sqrt(1/2)) only; from -1 down there is no logarithm.
-  if (x.sign && exponentOf(x) >= 0) return invalid(x87, F80);
+  // The manuals define |x| <= 1 - sqrt(1/2) only; from 1 on the processors return the operand.
+  if (exponentOf(x) >= 0) {
+    x87.flags |= PE;
+    return convert(x87, F80, x);
+  }
   return pack(yLog2PlusOne(y, x));
 }
 

@@ -5,11 +5,24 @@
 import { FPR, FPU_CW, FPU_SW, FPU_TW, S_RAX, S_T0, S_T1 } from "../arena.ts";
 import type { Core } from "../core.ts";
 import { FLAG_CF, FLAG_PF, FLAG_ZF, getFlags } from "../flags.ts";
-import { F32, F64, F80, F80_INDEFINITE, IE, packIndefinite, RC_ZERO, unpackF32, unpackF64, ZERO } from "./softfloat.ts";
+import {
+  F32,
+  F64,
+  F80,
+  F80_INDEFINITE,
+  type FloatFormat,
+  IE,
+  packIndefinite,
+  RC_ZERO,
+  unpackF32,
+  unpackF64,
+  ZERO,
+} from "./softfloat.ts";
 import { convert, fromInteger, toInteger } from "./softfloat-arith.ts";
 import {
   addressOfST,
   begin,
+  beginKeepingC1,
   CW_ALWAYS,
   CW_WRITABLE,
   finish,
@@ -41,18 +54,24 @@ export type X87Operation = (m: Core, i: number) => void;
 
 // ---- loads ------------------------------------------------------------------------------------------------------
 
+/** An unmasked #I suppresses the push, an unmasked #D does not. */
+function finishLoad(m: Core, bits: bigint): void {
+  finish(m);
+  if ((x87.flags & ~x87.masks & IE) === 0) push(m, bits);
+}
+
 export function fldM32(m: Core): void {
   begin(m);
   if (pushFault(m)) return;
   const bits = convert(x87, F80, unpackF32(x87, Number(slot64(m, S_T0) & 0xffffffffn)));
-  if (finish(m)) push(m, bits);
+  finishLoad(m, bits);
 }
 
 export function fldM64(m: Core): void {
   begin(m);
   if (pushFault(m)) return;
   const bits = convert(x87, F80, unpackF64(x87, slot64(m, S_T0)));
-  if (finish(m)) push(m, bits);
+  finishLoad(m, bits);
 }
 
 /** No exceptions but stack overflow: the value is moved as it is. */
@@ -64,11 +83,11 @@ export function fldM80(m: Core): void {
 
 export function fldST(m: Core, i: number): void {
   begin(m);
-  if (pushFault(m)) return;
   if (isEmpty(m, i)) {
     if (stackFault(m, false)) push(m, F80_INDEFINITE);
     return;
   }
+  if (pushFault(m)) return;
   push(m, readBits(m, i));
 }
 
@@ -133,8 +152,14 @@ function store(m: Core, popping: boolean, compute: (m: Core) => bigint, indefini
   if (popping) pop(m);
 }
 
-const toF32 = (m: Core): bigint => convert(x87, F32, readST(m, 0));
-const toF64 = (m: Core): bigint => convert(x87, F64, readST(m, 0));
+/** A denormal to be stored does not raise #D. */
+const narrow = (m: Core, to: FloatFormat): bigint => {
+  const a = readST(m, 0);
+  a.denormal = false;
+  return convert(x87, to, a);
+};
+const toF32 = (m: Core): bigint => narrow(m, F32);
+const toF64 = (m: Core): bigint => narrow(m, F64);
 const toInt = (bits: number, truncate: boolean): ((m: Core) => bigint) => {
   return (m) => {
     const value = toInteger(x87, readST(m, 0), bits, truncate ? RC_ZERO : x87.rounding);
@@ -217,6 +242,13 @@ function fstRegister(m: Core, i: number, popping: boolean): void {
 export const fstST = (m: Core, i: number): void => fstRegister(m, i, false);
 export const fstpST = (m: Core, i: number): void => fstRegister(m, i, true);
 
+/** D9 D8+i, not in the manuals: FSTP that takes no notice of an empty ST(0). */
+export function fstpnce(m: Core, i: number): void {
+  begin(m);
+  if (!isEmpty(m, 0)) writeST(m, i, readBits(m, 0));
+  pop(m);
+}
+
 // ---- moves and stack control ------------------------------------------------------------------------------------
 
 export function fxch(m: Core, i: number): void {
@@ -237,7 +269,7 @@ const FCMOV_FLAGS: readonly number[] = [FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLA
 export function fcmov(which: number, negated: boolean): X87Operation {
   const flags = FCMOV_FLAGS[which] as number;
   return (m, i) => {
-    begin(m);
+    beginKeepingC1(m);
     if (isEmpty(m, 0) || isEmpty(m, i)) {
       if (stackFault(m, false)) writeST(m, 0, F80_INDEFINITE);
     } else if (((getFlags(m) & flags) === 0) === negated) writeST(m, 0, readBits(m, i));
@@ -245,6 +277,7 @@ export function fcmov(which: number, negated: boolean): X87Operation {
 }
 
 export function ffree(m: Core, i: number): void {
+  begin(m);
   setTag(m, topOf(m) + i, TAG_EMPTY);
 }
 
