@@ -34,6 +34,12 @@ export class MmuState {
   /** A data breakpoint is enabled in DR7: pages with one stay out of the TLB. */
   watching = false;
 
+  /** The register bits whose change starts a new epoch, as of the last `updateMode`. */
+  epoch = 0;
+
+  /** The core stands in its group's list. */
+  registered = false;
+
   // ---- contexts (mmu/contexts.ts) ----
   /** Context number by PCID (index 0 without PCIDs), 0 = none given. */
   readonly contexts: Int32Array = new Int32Array(4096);

@@ -136,7 +136,7 @@ export function invalidatePage(core: Core, lo: number, hi: number): void {
       }
     }
   }
-  const fetchSpan = span < FETCH_ENTRIES ? span : FETCH_ENTRIES;
+  const fetchSpan = Math.min(span, FETCH_ENTRIES);
   const fetchFirst = (lo >>> 12) & (FETCH_ENTRIES - 1) & ~(fetchSpan - 1);
   for (let half = 0; half < 2; half++) {
     for (let n = fetchFirst; n < fetchFirst + fetchSpan; n++) {

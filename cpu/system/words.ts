@@ -21,5 +21,3 @@ export const MSR_MISC_FEATURES: number = SYSTEM_WORDS + 0x138;
 export const MSR_DEBUGCTL: number = SYSTEM_WORDS + 0x140;
 /** i32: address ranges armed by MONITOR: the guest waits in MWAIT until the next interrupt. */
 export const MONITOR_ARMED: number = SYSTEM_WORDS + 0x148;
-/** i64: the number that the next RDRAND or RDSEED is made from (deterministic). */
-export const RANDOM_STATE: number = SYSTEM_WORDS + 0x150;
