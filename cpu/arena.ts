@@ -258,6 +258,7 @@ export class Arena {
   readonly u16: Uint16Array;
   readonly i32: Int32Array;
   readonly u32: Uint32Array;
+  readonly f32: Float32Array;
   readonly f64: Float64Array;
   readonly u64: BigUint64Array;
   /** Machine frames of RAM. */
@@ -286,6 +287,7 @@ export class Arena {
     this.u16 = new Uint16Array(b);
     this.i32 = new Int32Array(b);
     this.u32 = new Uint32Array(b);
+    this.f32 = new Float32Array(b);
     this.f64 = new Float64Array(b);
     this.u64 = new BigUint64Array(b);
   }

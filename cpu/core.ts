@@ -230,6 +230,7 @@ export class Core {
   readonly u16: Uint16Array;
   readonly i32: Int32Array;
   readonly u32: Uint32Array;
+  readonly f32: Float32Array;
   readonly f64: Float64Array;
   readonly u64: BigUint64Array;
   readonly controls: GuestControls = new GuestControls();
@@ -253,6 +254,7 @@ export class Core {
     this.u16 = arena.u16;
     this.i32 = arena.i32;
     this.u32 = arena.u32;
+    this.f32 = arena.f32;
     this.f64 = arena.f64;
     this.u64 = arena.u64;
   }
