@@ -135,6 +135,8 @@ export function yLog2PlusOne(y: Operand, x: Operand): Operand {
     const quotient = (x.sig << BigInt(2 * bits)) / constant(LN2, bits);
     return inexact(sign, y.sig * quotient, bits - y.exp - x.exp);
   }
+  // Far from one, x + 1 has the logarithm of x to more bits than the result has.
+  if (magnitude > 200) return timesLog2(y, x.sig, x.exp);
   if (magnitude >= -3) {
     const exp = Math.min(x.exp, 0);
     const scaled = x.sig << BigInt(x.exp - exp);

@@ -123,8 +123,8 @@ function yLog2xPlusOne(y: Operand, x: Operand): bigint {
   }
   denormals(x, y);
   if (x.cls === ZERO || y.cls === ZERO) return packZero(F80, x.sign ^ y.sign);
-  // The manuals define |x| <= 1 - sqrt(1/2) only; from 1 on the processors return the operand.
-  if (exponentOf(x) >= 0) {
+  // The manuals define |x| <= 1 - sqrt(1/2) only; from -1 down the processors return the operand.
+  if (x.sign && exponentOf(x) >= 0) {
     x87.flags |= PE;
     return convert(x87, F80, x);
   }

@@ -2,6 +2,7 @@
 import {
   Arena,
   CORE,
+  CR4,
   FPR,
   FPU_CW,
   FPU_SW,
@@ -15,9 +16,10 @@ import {
 } from "../../../cpu/arena.ts";
 import { Core, CoreGroup } from "../../../cpu/core.ts";
 import { getFlags, setFlags } from "../../../cpu/flags.ts";
+import { SSE_TABLE } from "../../../cpu/fpu/sse-table.ts";
 import { fullTagWord, topOf } from "../../../cpu/fpu/x87-state.ts";
 import { x87Entry } from "../../../cpu/fpu/x87-table.ts";
-import { type Case, IMAGE, MEMORY, MXCSR_AT, RAX, RFLAGS, setControl, XMM0, XMM1 } from "./oracle.ts";
+import { type Case, IMAGE, MEMORY, MXCSR_AT, RAX, RFLAGS, setControl, TRAPPED, XMM0, XMM1 } from "./oracle.ts";
 
 export function newCore(): Core {
   return new Core(new Arena(4096), 0, new CoreGroup());
@@ -82,6 +84,27 @@ export function runX87(core: Core, input: Case, opcode: number, modrm: number): 
     const bytes = core.u8.subarray(CORE + S_T0, CORE + S_T0 + 16);
     for (let i = 0; i < entry.size; i++) output.setUint8(MEMORY + i, bytes[i] as number);
   }
+  save(core, output);
+  return output;
+}
+
+/** Runs SSE instruction `name` on xmm0, xmm1, rax, mm0 and mm1 as sse-encodings.ts encodes it. */
+export function runSse(core: Core, input: Case, name: string, wide: boolean, imm: number): Case {
+  const output = copy(input);
+  load(core, output);
+  core.i32[CR4 >> 2] = 0x600;
+  const entry = SSE_TABLE.get(name);
+  if (entry === undefined) throw new Error(`no operation for ${name}`);
+  const places = [
+    [XMM, XMM + XMM_STRIDE],
+    [FPR, FPR + 16],
+    [CORE + S_RAX, CORE + S_RAX],
+  ];
+  const dst = places[entry.destination]?.[0] as number;
+  const src = places[entry.source]?.[1] as number;
+  const operation = wide && entry.wide !== null ? entry.wide : entry.operation;
+  const fault = operation(core, dst, src, imm);
+  output.setUint32(TRAPPED, fault === 0 ? 0 : 8, true);
   save(core, output);
   return output;
 }
