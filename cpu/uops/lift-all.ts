@@ -1,4 +1,5 @@
 /** Loads every lifter: importing this file fills LIFTERS and HELPERS. */
+import "./helpers-div.ts";
 import "./lift-alu.ts";
 import "./lift-bits.ts";
 import "./lift-flow.ts";

@@ -106,7 +106,7 @@ int main(void) {
     r.rsp = q.gpr[4], r.rbp = q.gpr[5], r.rsi = q.gpr[6], r.rdi = q.gpr[7];
     r.r8 = q.gpr[8], r.r9 = q.gpr[9], r.r10 = q.gpr[10], r.r11 = q.gpr[11];
     r.r12 = q.gpr[12], r.r13 = q.gpr[13], r.r14 = q.gpr[14], r.r15 = q.gpr[15];
-    r.rip = START, r.eflags = q.rflags, r.orig_rax = -1;
+    r.rip = START, r.eflags = q.rflags, r.orig_rax = -1, r.fs_base = 0, r.gs_base = 0;
     if (ptrace(PTRACE_SETREGS, pid, 0, &r)) die("setregs");
     if (q.has_fx && ptrace(PTRACE_SETFPREGS, pid, 0, q.fx)) die("setfpregs");
     p.sig = 0;

@@ -1,0 +1,286 @@
+/**
+ * The engine: runs a core to a deadline through the generated interpreter (or the reference evaluator), and does at
+ * cuts what is due there: injected events, NMIs, interrupts, single steps. TypeScript here, WebAssembly inside the blocks.
+ */
+import * as A from "./arena.ts";
+import {
+  type Core,
+  EXIT_DEADLINE,
+  EXIT_IDLE,
+  EXIT_INTR_WINDOW,
+  EXIT_NMI_WINDOW,
+  FAULT_TRAP,
+  INTERCEPT_INTR_WINDOW,
+  INTERCEPT_NMI_WINDOW,
+  raise,
+} from "./core.ts";
+import { FLAG_IF, FLAG_TF } from "./flags.ts";
+import { generateInterpreter, RUN_MISS } from "./interpreter/generate.ts";
+import { fetchSlow, readSlow, rmwSlow, writeSlow } from "./mmu/access.ts";
+import { setFrameAttribute } from "./mmu/tlb.ts";
+import {
+  deliverDebug,
+  deliverInjected,
+  deliverInterrupt,
+  deliverNmi,
+  deliverPendingFault,
+} from "./system/exceptions.ts";
+import { updateMode } from "./system/mode.ts";
+import { BlockCache, instructionsBefore } from "./uops/block.ts";
+import { HELPERS } from "./uops/helpers.ts";
+import "./uops/lift-all.ts";
+import { H_EXIT, H_EXIT_AT, H_OK, H_RESTART, MODE_16, MODE_64, MODE_CODE_MASK, MODE_STEP } from "./uops/uop.ts";
+
+/** Cycles that one call into WebAssembly may run at most. */
+const LONGEST_SLICE = 0x3fffffff;
+
+/** INTERRUPTIBILITY bits (SDM table 25-3). */
+const SHADOW = 3;
+const BLOCKED_BY_NMI = 8;
+/** DR6.BS: single step. */
+const DR6_BS = 0x4000;
+/** `single` has executed its instruction and nothing else is due. */
+const DONE = -2;
+
+/** Executes blocks; `run(block)` as interpreter/generate.ts documents. */
+export interface BlockRunner {
+  run(block: number): number;
+}
+
+/** Makes the generated interpreter for the arena of `core`'s group. */
+function interpreter(engine: Engine, core: Core): BlockRunner {
+  const { arena, shared } = core;
+  const module = new WebAssembly.Module(generateInterpreter(arena.memory.buffer.byteLength / 0x10000));
+  const env = {
+    memory: arena.memory,
+    read: (lo: number, hi: number, size: number, u: number): number => readSlow(shared.active!, lo, hi, size, u),
+    write: (lo: number, hi: number, size: number, u: number): number => writeSlow(shared.active!, lo, hi, size, u),
+    rmw: (lo: number, hi: number, size: number, u: number): number => rmwSlow(shared.active!, lo, hi, size, u),
+    helper: (number: number, u: number): number => HELPERS[number]!(shared.active!, u),
+    fault: (vector: number, error: number): number => raise(shared.active!, vector, error),
+  };
+  void engine;
+  return new WebAssembly.Instance(module, { env }).exports as unknown as BlockRunner;
+}
+
+export class Engine {
+  readonly blocks: BlockCache;
+  private readonly runner: BlockRunner;
+
+  /**
+   * @param first any core of the group that this engine will run (all share one arena)
+   * @param makeRunner how blocks are executed; the generated interpreter if absent
+   */
+  constructor(first: Core, makeRunner?: (engine: Engine, core: Core) => BlockRunner) {
+    this.blocks = new BlockCache(first);
+    this.blocks.onCodePage = (frame) => setFrameAttribute(first, frame, A.FRAME_CODE);
+    first.shared.invalidateCode = (address, bytes) => this.blocks.invalidate(address, bytes);
+    this.runner = (makeRunner ?? interpreter)(this, first);
+  }
+
+  /**
+   * Runs `core` until its cycle counter reaches `deadline` (absolute cycles) at a cut, or something needs its
+   * controller. @returns an EXIT_* code; details are in the arena.
+   */
+  run(core: Core, deadline: number): number {
+    core.activate();
+    const { i32, f64 } = core;
+    for (;;) {
+      if (i32[A.INJECT_INFO >>> 2] !== 0) {
+        const exit = deliverInjected(core);
+        if (exit !== 0) return exit;
+      }
+      if (i32[A.PENDING_DEBUG >>> 2] !== 0) {
+        const exit = deliverDebug(core, false);
+        if (exit !== 0) return exit;
+      }
+      const exit = this.interrupt(core);
+      if (exit >= 0) {
+        if (exit > 0) return exit;
+        continue;
+      }
+      if (i32[A.ACTIVITY >>> 2] !== 0) return EXIT_IDLE;
+      const now = core.now();
+      if (now >= deadline) return EXIT_DEADLINE;
+      const left = Math.min(deadline - now, LONGEST_SLICE);
+      f64[A.SLICE_END >>> 3] = now + left;
+      i32[A.REMAINING >>> 2] = left;
+      const code = (i32[A.MODE >>> 2]! & MODE_STEP) !== 0 ? this.stepAtCut(core) : this.execute(core);
+      f64[A.INSTRET >>> 3]! += i32[A.INSNS >>> 2]!;
+      i32[A.INSNS >>> 2] = 0;
+      if (code >= 0) return code;
+    }
+  }
+
+  /** Takes an NMI or interrupt if one can be taken at this cut: 0 delivered, > 0 exit, -1 none. */
+  private interrupt(core: Core): number {
+    const { i32, controls } = core;
+    const blocking = i32[A.INTERRUPTIBILITY >>> 2]!;
+    if ((blocking & SHADOW) !== 0) return -1;
+    if ((blocking & BLOCKED_BY_NMI) === 0) {
+      if (i32[A.NMI_PENDING >>> 2] !== 0) return deliverNmi(core);
+      if (controls.intercepts & INTERCEPT_NMI_WINDOW) return EXIT_NMI_WINDOW;
+    }
+    if ((i32[A.RFLAGS_SYS >>> 2]! & FLAG_IF) === 0) return -1;
+    const vector = core.interrupts === null ? -1 : core.interrupts.pending();
+    if (vector >= 0) {
+      return deliverInterrupt(core, vector);
+    }
+    return controls.intercepts & INTERCEPT_INTR_WINDOW ? EXIT_INTR_WINDOW : -1;
+  }
+
+  /** Runs blocks until the slice ends (-1) or an exit is due (EXIT_*). */
+  private execute(core: Core): number {
+    let block = 0;
+    for (;;) {
+      const status = this.runner.run(block);
+      block = 0;
+      switch (status) {
+        case 0:
+          return -1;
+        case RUN_MISS: {
+          block = this.find(core);
+          if (block < 0) return this.fetchFault(core);
+          break;
+        }
+        case H_EXIT:
+          return core.i32[A.EXIT_REASON >>> 2]!;
+        case H_RESTART: {
+          this.rollBack(core);
+          const code = this.single(core);
+          if (code !== DONE) return code;
+          break;
+        }
+        default:
+          this.rollBack(core);
+          return status === H_EXIT_AT ? core.i32[A.EXIT_REASON >>> 2]! : this.fault(core);
+      }
+    }
+  }
+
+  /**
+   * One instruction alone at a cut: under TF, in an interrupt shadow, or with breakpoints set. The shadow ends with it, the
+   * single-step trap and what breakpoints found come after it (SDM vol. 3, 17.3).
+   */
+  private stepAtCut(core: Core): number {
+    const { i32 } = core;
+    const shadow = i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW;
+    const trap = (i32[A.RFLAGS_SYS >>> 2]! & FLAG_TF) !== 0;
+    // Cleared first: an instruction that begins a shadow of its own sets it again.
+    i32[A.INTERRUPTIBILITY >>> 2]! &= ~shadow;
+    const code = this.single(core);
+    if (shadow !== 0 && (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW) === 0) updateMode(core);
+    if (code !== DONE) return code;
+    if (trap) i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
+    return -1;
+  }
+
+  /** Executes exactly one instruction in MODE_STEP without testing anything after it: DONE, else as `execute`. */
+  private single(core: Core): number {
+    const { i32, f64 } = core;
+    const left = i32[A.REMAINING >>> 2]!;
+    f64[A.SLICE_END >>> 3]! -= left;
+    i32[A.REMAINING >>> 2] = 0;
+    const stepping = i32[A.MODE >>> 2]! & MODE_STEP;
+    i32[A.MODE >>> 2]! |= MODE_STEP;
+    let code = DONE;
+    let block = 0;
+    for (;;) {
+      const status = this.runner.run(block);
+      if (status === RUN_MISS) {
+        block = this.find(core);
+        if (block >= 0) continue;
+        code = this.fetchFault(core);
+      } else if (status === H_EXIT) code = i32[A.EXIT_REASON >>> 2]!;
+      else if (status === H_EXIT_AT) {
+        this.rollBack(core);
+        code = i32[A.EXIT_REASON >>> 2]!;
+      } else if (status !== H_OK) {
+        this.rollBack(core);
+        code = this.fault(core);
+      }
+      break;
+    }
+    if (stepping === 0) updateMode(core);
+    f64[A.SLICE_END >>> 3]! += left;
+    i32[A.REMAINING >>> 2]! += left;
+    return code;
+  }
+
+  /** The block at RIP; fills the fetch TLB. -1 after a fault was recorded. */
+  private find(core: Core): number {
+    const { i32 } = core;
+    const lo = i32[A.RIP >>> 2]!;
+    const hi = i32[(A.RIP + 4) >>> 2]!;
+    const base = (A.SLOTS + A.S_CSBASE) >>> 2;
+    const linear = (lo + i32[base]!) | 0;
+    const carry = linear >>> 0 < lo >>> 0 ? 1 : 0;
+    // Linear addresses outside 64-bit mode have 32 bits.
+    const is64 = (i32[A.MODE >>> 2]! & MODE_CODE_MASK) === MODE_64;
+    const linearHi = is64 ? (hi + i32[base + 1]! + carry) | 0 : 0;
+    if (i32[A.FETCH_PAGE >>> 2] !== (linear & ~0xfff) || i32[(A.FETCH_PAGE + 4) >>> 2] !== linearHi) {
+      this.fetchStatus = fetchSlow(core, linear, linearHi);
+      if (this.fetchStatus !== H_OK) return -1;
+    }
+    const page = i32[A.FETCH_ARENA >>> 2]!;
+    const from = (page | (linear & 0xfff)) >>> 0;
+    return this.blocks.get(from, () => {
+      // The page after: look it up, then come back to the page of the first byte.
+      const next = ((linear & ~0xfff) + 0x1000) | 0;
+      const nextHi = next === 0 ? (linearHi + 1) | 0 : linearHi;
+      this.fetchStatus = fetchSlow(core, next, is64 ? nextHi : 0);
+      if (this.fetchStatus !== H_OK) {
+        i32[A.FETCH_PAGE >>> 2] = -1;
+        i32[(A.FETCH_PAGE + 4) >>> 2] = -1;
+        return -1;
+      }
+      const second = i32[A.FETCH_ARENA >>> 2]! >>> 0;
+      i32[A.FETCH_PAGE >>> 2] = linear & ~0xfff;
+      i32[(A.FETCH_PAGE + 4) >>> 2] = linearHi;
+      i32[A.FETCH_ARENA >>> 2] = page;
+      return second;
+    });
+  }
+  /** What the last failing fetch was: H_FAULT or H_EXIT_AT. */
+  private fetchStatus = H_OK;
+
+  /** Ends `execute` after `find` failed. */
+  private fetchFault(core: Core): number {
+    return this.fetchStatus === H_EXIT_AT ? core.i32[A.EXIT_REASON >>> 2]! : this.fault(core);
+  }
+
+  /** Delivers the recorded fault, RIP being at the instruction that has it (a trap's RIP goes past it). */
+  private fault(core: Core): number {
+    const flags = core.i32[A.FAULT_FLAGS >>> 2]!;
+    if (flags & FAULT_TRAP) {
+      core.i32[A.INSNS >>> 2]! += 1;
+      core.charge(1);
+      addRip(core, (flags >>> 4) & 15);
+    }
+    const exit = deliverPendingFault(core);
+    return exit === 0 ? -1 : exit;
+  }
+
+  /** Sets RIP to the instruction of UOP and counts those before it in its block. */
+  private rollBack(core: Core): void {
+    const { i32, u8 } = core;
+    const off = u8[i32[A.UOP >>> 2]! + 6]!;
+    const base = (A.SLOTS + A.S_RIPBASE) >>> 2;
+    i32[A.RIP >>> 2] = i32[base]!;
+    i32[(A.RIP + 4) >>> 2] = i32[base + 1]!;
+    addRip(core, off);
+    const before = instructionsBefore(core, i32[A.BLOCK >>> 2]!, off);
+    i32[A.INSNS >>> 2]! += before;
+    i32[A.REMAINING >>> 2]! -= before;
+  }
+}
+
+/** RIP += `bytes`, wrapped to the code size. */
+function addRip(core: Core, bytes: number): void {
+  const { i32 } = core;
+  const at = A.RIP >>> 2;
+  const lo = (i32[at]! + bytes) | 0;
+  const code = i32[A.MODE >>> 2]! & MODE_CODE_MASK;
+  if (code === MODE_64 && lo >>> 0 < bytes) i32[at + 1]! += 1;
+  i32[at] = code === MODE_16 ? lo & 0xffff : lo;
+}

@@ -1,0 +1,185 @@
+/** Runs vectors on our core, in the surroundings that the oracle gives the host's processor. */
+import * as A from "../../cpu/arena.ts";
+import {
+  Core,
+  CoreGroup,
+  DELIVERY_NONROOT,
+  EXIT_EXCEPTION,
+  VEC_AC,
+  VEC_BP,
+  VEC_DB,
+  VEC_DE,
+  VEC_GP,
+  VEC_MF,
+  VEC_PF,
+  VEC_SS,
+  VEC_UD,
+  VEC_XM,
+} from "../../cpu/core.ts";
+import { getFlags, setFlags } from "../../cpu/flags.ts";
+import { writeBytes } from "../../cpu/mmu/memory.ts";
+import { type BlockRunner, Engine } from "../../cpu/run.ts";
+import * as B from "../../cpu/system/bits.ts";
+import { loadSegmentRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
+import { CODE_PAGE, DATA, DATA_BYTES, type Outcome, START, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
+
+const MEMORY = 4 << 20;
+/** Frames: tables from 1, code at 16, data at 32. */
+const CODE_FRAME = 16;
+const DATA_FRAME = 32;
+const PTE_USER_RW = 7;
+
+const SIGNALS: Readonly<Record<number, number>> = {
+  [VEC_DE]: 8,
+  [VEC_DB]: 5,
+  [VEC_BP]: 5,
+  [VEC_UD]: 4,
+  [VEC_SS]: 7,
+  [VEC_GP]: 11,
+  [VEC_PF]: 11,
+  [VEC_MF]: 8,
+  [VEC_AC]: 7,
+  [VEC_XM]: 8,
+};
+const MAX_CHUNKS = 10_000;
+
+export class Subject {
+  readonly core: Core;
+  private readonly engine: Engine;
+
+  constructor(makeRunner?: (engine: Engine, core: Core) => BlockRunner) {
+    const arena = new A.Arena(MEMORY);
+    const group = new CoreGroup();
+    const core = new Core(arena, 0, group);
+    this.core = core;
+    this.engine = new Engine(core, makeRunner);
+    resetCore(core);
+    this.map();
+    for (let seg = 0; seg < 6; seg++) loadSegmentRaw(core, seg, seg === 2 ? 0x2b : 0, 0, 0, -1, 0xc0f3);
+    loadSegmentRaw(core, 1, 0x33, 0, 0, -1, 0xa0fb);
+    const { i32 } = core;
+    i32[A.CR0 >>> 2] = B.CR0_PE | B.CR0_PG | B.CR0_WP | B.CR0_NE | B.CR0_MP | B.CR0_ET | B.CR0_AM;
+    i32[A.CR3 >>> 2] = 0x1000;
+    i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT;
+    i32[A.EFER >>> 2] = B.EFER_LMA | B.EFER_LME | B.EFER_SCE | B.EFER_NXE;
+    i32[A.CPL >>> 2] = 3;
+    core.controls.delivery = DELIVERY_NONROOT;
+    core.controls.exceptionBitmap = -1;
+    updateMode(core);
+  }
+
+  /** Four levels that map the code page and the data pages for user mode, read, write and execute. */
+  private map(): void {
+    const { core } = this;
+    const at = (frame: number, index: number): number => core.arena.ram + frame * 4096 + index * 8;
+    const set = (frame: number, index: number, target: number): void => {
+      core.u32[at(frame, index) >>> 2] = (target * 4096) | PTE_USER_RW;
+    };
+    set(1, 0, 2);
+    set(2, 1, 3);
+    set(3, (CODE_PAGE >>> 21) & 511, 4);
+    set(3, (DATA >>> 21) & 511, 5);
+    set(4, 0, CODE_FRAME);
+    for (let page = 0; page < DATA_BYTES / 4096; page++) set(5, page, DATA_FRAME + page);
+  }
+
+  run(v: Vector): Outcome {
+    const { core } = this;
+    const { u8, i32, f64 } = core;
+    const code = core.arena.ram + CODE_FRAME * 4096;
+    const data = core.arena.ram + DATA_FRAME * 4096;
+    const page = new Uint8Array(32).fill(0xcc);
+    page.set(v.code);
+    writeBytes(core, code + 0x100, page);
+    u8.fill(0, data, data + DATA_BYTES);
+    u8.set(v.mem, data + (WINDOW - DATA));
+    for (let n = 0; n < 16; n++) core.setSlot(n * 8, v.gpr[n]!);
+    setFlags(core, v.rflags);
+    if (v.fx !== null) this.loadFx(v.fx);
+    i32[A.RIP >>> 2] = Number(START);
+    i32[(A.RIP + 4) >>> 2] = 0;
+    i32[A.EXIT_REASON >>> 2] = 0;
+    let sig = 0;
+    // Deadline "now": the engine runs to the next cut. One instruction a block: the rest of the page is INT3.
+    for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
+      i32[A.MODE >>> 2]! |= 0x400;
+      const exit = this.engine.run(core, f64[A.SLICE_END >>> 3]! - i32[A.REMAINING >>> 2]! + 1);
+      if (exit === EXIT_EXCEPTION) {
+        const vector = i32[A.EXIT_INTR_INFO >>> 2]! & 0xff;
+        sig = SIGNALS[vector] ?? 1000 + vector;
+        if (vector === VEC_BP) this.advance(v.code.length);
+        break;
+      }
+      if (exit !== 0) {
+        sig = 2000 + exit;
+        break;
+      }
+      if (i32[A.RIP >>> 2] !== Number(START) || i32[(A.RIP + 4) >>> 2] !== 0) break;
+    }
+    const gpr = Array.from({ length: 16 }, (_, n) => core.slot(n * 8));
+    return {
+      sig,
+      rip: core.u64[A.RIP >>> 3]!,
+      gpr,
+      rflags: getFlags(core),
+      mem: u8.slice(data + (WINDOW - DATA), data + (WINDOW - DATA) + WINDOW_BYTES),
+      fx: this.storeFx(),
+    };
+  }
+
+  private advance(bytes: number): void {
+    this.core.i32[A.RIP >>> 2]! += bytes;
+  }
+
+  /** The registers of an FXSAVE image (SDM table 10-2), ST-relative, into the arena's physical x87 registers. */
+  private loadFx(fx: Uint8Array): void {
+    const { u8, i32 } = this.core;
+    const view = new DataView(fx.buffer, fx.byteOffset);
+    const sw = view.getUint16(2, true);
+    const top = (sw >>> 11) & 7;
+    i32[A.FPU_CW >>> 2] = view.getUint16(0, true);
+    let summary = sw & ~0x8080;
+    if (sw & ~view.getUint16(0, true) & 0x3f) summary |= 0x8080;
+    i32[A.FPU_SW >>> 2] = summary;
+    i32[A.MXCSR >>> 2] = view.getUint32(24, true);
+    for (let n = 0; n < 8; n++) {
+      const physical = (top + n) & 7;
+      u8.fill(0, A.FPR + physical * 16, A.FPR + physical * 16 + 16);
+      u8.set(fx.subarray(32 + n * 16, 32 + n * 16 + 10), A.FPR + physical * 16);
+    }
+    let tags = 0;
+    for (let r = 0; r < 8; r++) tags |= (fx[4]! & (1 << r) ? tagOf(u8, A.FPR + r * 16) : 3) << (r * 2);
+    i32[A.FPU_TW >>> 2] = tags;
+    for (let n = 0; n < 16; n++) u8.set(fx.subarray(160 + n * 16, 176 + n * 16), A.XMM + n * A.XMM_STRIDE);
+  }
+
+  private storeFx(): Uint8Array {
+    const { u8, i32 } = this.core;
+    const fx = new Uint8Array(512);
+    const view = new DataView(fx.buffer);
+    const sw = i32[A.FPU_SW >>> 2]!;
+    const top = (sw >>> 11) & 7;
+    view.setUint16(0, i32[A.FPU_CW >>> 2]!, true);
+    view.setUint16(2, sw, true);
+    let tags = 0;
+    for (let r = 0; r < 8; r++) if (((i32[A.FPU_TW >>> 2]! >>> (r * 2)) & 3) !== 3) tags |= 1 << r;
+    fx[4] = tags;
+    view.setUint32(24, i32[A.MXCSR >>> 2]!, true);
+    for (let n = 0; n < 8; n++) {
+      const physical = (top + n) & 7;
+      fx.set(u8.subarray(A.FPR + physical * 16, A.FPR + physical * 16 + 10), 32 + n * 16);
+    }
+    for (let n = 0; n < 16; n++)
+      fx.set(u8.subarray(A.XMM + n * A.XMM_STRIDE, A.XMM + n * A.XMM_STRIDE + 16), 160 + n * 16);
+    return fx;
+  }
+}
+
+/** Full tag of a register that is not empty: 0 valid, 1 zero, 2 special. */
+function tagOf(u8: Uint8Array, at: number): number {
+  const exponent = (u8[at + 8]! | (u8[at + 9]! << 8)) & 0x7fff;
+  let zero = true;
+  for (let b = 0; b < 8; b++) if (u8[at + b] !== 0) zero = false;
+  if (exponent === 0 && zero) return 1;
+  return exponent === 0 || exponent === 0x7fff || !(u8[at + 7]! & 0x80) ? 2 : 0;
+}
