@@ -62,12 +62,12 @@ async function run(parsed: ParsedCommand): Promise<number> {
       sessionDomains: domains.map((domain) => ({ name: domain.name.value, actions: domain.actions })),
     });
   } catch (error) {
-    throw error instanceof MachineConfigError ? placed(error, domains) : error;
+    throw error instanceof MachineConfigError ? placeConfigError(error, domains) : error;
   }
 }
 
 /** What the machine refused, at the line of the configuration that asked for it. */
-function placed(error: MachineConfigError, domains: readonly XlDomain[]): UserError {
+export function placeConfigError(error: MachineConfigError, domains: readonly XlDomain[]): UserError {
   const domain = domains.find((candidate) => candidate.name.value === error.domain);
   if (domain === undefined) return new UserError(error.message);
   const part =
