@@ -5,7 +5,7 @@
  */
 import { XMM } from "../arena.ts";
 import type { Core } from "../core.ts";
-import { setArithmeticFlags, FLAG_CF, FLAG_ZF } from "../flags.ts";
+import { FLAG_CF, FLAG_ZF, setArithmeticFlags } from "../flags.ts";
 import { defineHelper } from "../uops/helpers.ts";
 import { H_OK } from "../uops/uop.ts";
 
@@ -19,7 +19,7 @@ const A = 3;
 
 const signed8 = (x: number): number => (x << 24) >> 24;
 const signed16 = (x: number): number => (x << 16) >> 16;
-const saturate16 = (x: number): number => (x > 32767 ? 32767 : x < -32768 ? -32768 : x);
+const saturate16 = (x: number): number => Math.max(-32768, Math.min(x, 32767));
 
 /** d[i] = f(d[i], a[i]) over eight words, arguments sign-extended. */
 function words(name: string, f: (d: number, a: number) => number): number {
@@ -70,7 +70,7 @@ function mulHighUnsigned(a: number, b: number): number {
   const bh = b >>> 16;
   const middle = ah * bl + ((al * bl) >>> 16);
   const other = al * bh + (middle & 0xffff);
-  return (ah * bh + Math.trunc(middle / 65536) + (other / 65536)) | 0;
+  return (ah * bh + Math.trunc(middle / 65536) + other / 65536) | 0;
 }
 
 /** d = products of the even dwords, 64 bits each. */
