@@ -5,7 +5,7 @@ import { decode } from "../../../cpu/decode/decoder.ts";
 import { DECODE_OK, Instruction } from "../../../cpu/decode/instruction.ts";
 import { BlockBuilder, LIFTERS } from "../../../cpu/uops/builder.ts";
 import { formatUops } from "../../../cpu/uops/format.ts";
-import "../../../cpu/uops/lift-integer.ts";
+import "../../../cpu/uops/lift-all.ts";
 import { MODE_16, MODE_32, MODE_64, MODE_FLAT, MODE_PE, MODE_SS32 } from "../../../cpu/uops/uop.ts";
 
 const core = new Core(new Arena(0x100000), 0, new CoreGroup());
