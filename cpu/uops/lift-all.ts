@@ -9,5 +9,7 @@ import "./lift-move.ts";
 import "./lift-shift.ts";
 import "./lift-sse-int.ts";
 import "./lift-sse-move.ts";
+import "./lift-ssefp.ts";
 import "./lift-stack.ts";
 import "./lift-string.ts";
+import "./lift-x87.ts";
