@@ -3,7 +3,5 @@
 import type { MachineFactory } from "../machine/api.ts";
 
 export async function loadMachineFactory(): Promise<MachineFactory> {
-  const path = "../machine/machine.js";
-  const loaded: { Machine: MachineFactory } = await import(path);
-  return loaded.Machine;
+  return (await import("../machine/machine.ts")).Machine;
 }

@@ -1,0 +1,16 @@
+/** The public interface of Xenoscope. See README.md for an example and src/machine/api.ts for every type. */
+export {
+  type CpuVendor,
+  type DomainConfig,
+  type DomainConsole,
+  type DomainStatus,
+  type DomainType,
+  type EngineName,
+  type MachineConfig,
+  MachineConfigError,
+  type RunLimits,
+  type RunOutcome,
+  type ShutdownReason,
+} from "./machine/api.ts";
+export { Machine } from "./machine/machine.ts";
+export type { DomainReport, MachineReport, VcpuReport } from "./report/schema.ts";

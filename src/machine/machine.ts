@@ -1,0 +1,140 @@
+/** The machine: memory, engine, hypervisor and its domains put together, behind the interface of api.ts. */
+import { Arena, MAX_RAM_BYTES } from "../../cpu/arena.ts";
+import { CoreGroup } from "../../cpu/core.ts";
+import { Engine } from "../../cpu/run.ts";
+import type { Domain } from "../../hypervisor/domain/domain.ts";
+import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
+import { Hypervisor } from "../../hypervisor/hypervisor.ts";
+import { runMachine } from "../../hypervisor/run.ts";
+import { CPU_FREQUENCY } from "../../hypervisor/time/frequency.ts";
+import type { DomainReport, MachineReport } from "../report/schema.ts";
+import {
+  type CpuVendor, type DomainConsole, type DomainStatus, type EngineName, type MachineApi, type MachineConfig, MachineConfigError,
+  type RunLimits, type RunOutcome,
+} from "./api.ts";
+import { buildDomain, framesOf, type PreparedDomain, prepareDomain } from "./build-domain.ts";
+import { domainReport, machineReport } from "./report.ts";
+
+const FRAME = 4096;
+const MIB = 2 ** 20;
+const MAX_PCPUS = 64;
+/** What Xen keeps for itself besides what domains cost. */
+const XEN_FRAMES = (4 * MIB) / FRAME;
+
+export class Machine implements MachineApi {
+  readonly memory: number;
+  readonly frequency: number = CPU_FREQUENCY;
+  private readonly hypervisor: Hypervisor;
+  private readonly engineName: EngineName;
+  private readonly vendor: CpuVendor;
+  /** By domid: what each domain was built from, and its last report if it is gone. */
+  private readonly prepared: Map<number, PreparedDomain> = new Map();
+  private readonly gone: Map<number, { status: DomainStatus; report: DomainReport }> = new Map();
+
+  private constructor(config: MachineConfig, memory: number) {
+    this.memory = memory;
+    this.engineName = config.engine ?? "interpreter";
+    this.vendor = config.cpu ?? "intel";
+    const arena = new Arena(memory);
+    const group = new CoreGroup();
+    let engine: Engine | undefined;
+    this.hypervisor = new Hypervisor({
+      arena,
+      group,
+      engine: { run: (core, deadline) => engine!.run(core, deadline) },
+      pcpus: config.pcpus ?? 1,
+      cpu: this.vendor,
+    });
+    engine = new Engine(this.hypervisor.xenCore);
+  }
+
+  /** Loads kernels, builds the domains in order as domid 1, 2, ..., and unpauses them. Rejects with MachineConfigError. */
+  static async create(config: MachineConfig): Promise<Machine> {
+    const pcpus = config.pcpus ?? 1;
+    if (!Number.isInteger(pcpus) || pcpus < 1 || pcpus > MAX_PCPUS)
+      throw new MachineConfigError(`a machine has 1 to ${MAX_PCPUS} physical CPUs, not ${pcpus}`, "machine");
+    if (config.domains.length === 0) throw new MachineConfigError("a machine needs at least one domain", "machine");
+    const prepared: PreparedDomain[] = [];
+    for (const domain of config.domains) prepared.push(await prepareDomain(domain, config.onProgress));
+    const needed = (prepared.reduce((sum, p) => sum + framesOf(p), XEN_FRAMES) * FRAME + MIB - 1) / MIB;
+    const memory = config.memory ?? Math.floor(needed) * MIB;
+    if (memory > MAX_RAM_BYTES)
+      throw new MachineConfigError(
+        `${Math.ceil(memory / MIB)} MiB of memory are more than a machine can have (${MAX_RAM_BYTES / MIB} MiB)`,
+        "memory",
+        config.memory === undefined ? config.domains[config.domains.length - 1]!.name : undefined,
+      );
+    if (memory < FRAME * 1024 || memory % FRAME !== 0)
+      throw new MachineConfigError(`${memory} bytes are no size for a machine's memory`, "memory");
+    config.onProgress?.("building", 0);
+    const machine = new Machine(config, memory);
+    for (const p of prepared) machine.add(p);
+    config.onProgress?.("building", 1);
+    return machine;
+  }
+
+  private add(prepared: PreparedDomain): Domain {
+    const domain = buildDomain(this.hypervisor, prepared);
+    this.prepared.set(domain.domid, prepared);
+    domain.unpause();
+    return domain;
+  }
+
+  get cycle(): number {
+    return this.hypervisor.now();
+  }
+
+  get domains(): readonly DomainStatus[] {
+    const all = [...this.gone.values()].map((g) => g.status);
+    for (const d of this.hypervisor.domains.values()) if (!d.isDying) all.push(statusOf(d));
+    return all.sort((a, b) => a.domid - b.domid);
+  }
+
+  run(limits: RunLimits = {}): RunOutcome {
+    const until = limits.maxCycles === undefined ? Infinity : this.cycle + limits.maxCycles;
+    return runMachine(this.hypervisor, until, limits.until);
+  }
+
+  console(domid: number): DomainConsole {
+    const domain = this.live(domid);
+    return domain.console!;
+  }
+
+  onLog(listener: (line: string, cycle: number) => void): void {
+    this.hypervisor.log.onLine(listener);
+  }
+
+  async restart(domid: number): Promise<number> {
+    const domain = this.live(domid);
+    if (!domain.isShutDown) throw new RangeError(`domain ${domid} is still running`);
+    this.gone.set(domid, { status: statusOf(domain), report: domainReport(domain) });
+    this.hypervisor.destroyDomain(domain);
+    return this.add(this.prepared.get(domid)!).domid;
+  }
+
+  private live(domid: number): Domain {
+    const domain = this.hypervisor.domain(domid);
+    if (domain === null) throw new RangeError(`there is no domain ${domid}`);
+    return domain;
+  }
+
+  report(): MachineReport {
+    return machineReport(
+      this.hypervisor,
+      { engine: this.engineName, cpu: this.vendor, memory: this.memory, cycle: this.cycle },
+      [...this.gone.values()].map((g) => g.report),
+    );
+  }
+}
+
+function statusOf(domain: Domain): DomainStatus {
+  if (!domain.isShutDown) return { domid: domain.domid, name: domain.name, state: "running" };
+  const reason = SHUTDOWN_NAMES[domain.shutdownCode] ?? "crash";
+  return {
+    domid: domain.domid,
+    name: domain.name,
+    state: "shutdown",
+    shutdownReason: reason,
+    ...(domain.crashText.length > 0 && { registersText: domain.crashText.join("\n") }),
+  };
+}
