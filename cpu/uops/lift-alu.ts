@@ -1,10 +1,10 @@
 /** Two-operand arithmetic and logic, INC DEC NEG NOT, XADD, CMPXCHG, multiplication and division. */
-import { S_T0, S_T1, S_ZERO } from "../arena.ts";
+import { S_RAX, S_RDX, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_IMM, OP_NONE } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { defineLifter, type Lifter, sizeIndex } from "./builder.ts";
 import { HELPER_ADCX, HELPER_ADOX, HELPER_ALIGN16, HELPER_CMPXCHG8B, HELPER_CMPXCHG16B } from "./helpers-wide.ts";
-import { isMemory, readModify, slotOf, source, writeBack } from "./lift-common.ts";
+import { freezeAddress, isMemory, readModify, slotOf, source, writeBack } from "./lift-common.ts";
 import * as U from "./uop.ts";
 
 function aluLifter(op: number): Lifter {
@@ -53,12 +53,17 @@ defineLifter(unaryLifter(U.U_NEG, U.U_NEG_M), MN.MN_NEG);
 defineLifter(unaryLifter(U.U_NOT, U.U_NOT_M), MN.MN_NOT);
 
 defineLifter((b, ins) => {
-  b.rr(U.U_XADD + sizeIndex(ins.size[0]!), readModify(b, ins), slotOf(ins, 1));
+  const d = readModify(b, ins);
+  const a = slotOf(ins, 1);
+  if (isMemory(ins, 0)) freezeAddress(b, a & ~7);
+  b.rr(U.U_XADD + sizeIndex(ins.size[0]!), d, a);
   writeBack(b, ins);
 }, MN.MN_XADD);
 
 defineLifter((b, ins) => {
-  b.rr(U.U_CMPXCHG + sizeIndex(ins.size[0]!), readModify(b, ins), slotOf(ins, 1));
+  const d = readModify(b, ins);
+  if (isMemory(ins, 0)) freezeAddress(b, S_RAX);
+  b.rr(U.U_CMPXCHG + sizeIndex(ins.size[0]!), d, slotOf(ins, 1));
   writeBack(b, ins);
 }, MN.MN_CMPXCHG);
 
@@ -66,6 +71,7 @@ defineLifter((b, ins) => {
 defineLifter((b, ins) => {
   b.mem(ins, 8, true);
   b.m(U.U_LOADW + 3, S_T0);
+  freezeAddress(b, S_RAX, S_RDX);
   b.helper(HELPER_CMPXCHG8B, S_T0);
   b.m(U.U_STORE + 3, S_T0);
 }, MN.MN_CMPXCHG8B);
@@ -74,6 +80,7 @@ defineLifter((b, ins) => {
   b.m(U.U_HELPER, 0, HELPER_ALIGN16);
   b.m(U.U_LOADW + 3, S_T0);
   b.m(U.U_LOADW + 3, S_T1, 0, 8);
+  freezeAddress(b, S_RAX, S_RDX);
   b.helper(HELPER_CMPXCHG16B, S_T0, S_T1);
   b.m(U.U_STORE + 3, S_T0);
   b.m(U.U_STORE + 3, S_T1, 0, 8);

@@ -1,8 +1,10 @@
 /** What the lift-*.ts files of the integer instructions share: operand access, and the stack of legacy modes. */
-import { S_RSP, S_T0, S_T6, S_ZERO } from "../arena.ts";
+import { S_RSP, S_T0, S_T6, S_T7, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_MEM, OP_MOFFS, SEG_SS } from "../decode/instruction.ts";
 import { type BlockBuilder, gprSlot, sizeIndex } from "./builder.ts";
 import {
+  C_SCALE_MASK,
+  C_STACK,
   MODE_SS32,
   U_EA16,
   U_LEA32,
@@ -45,6 +47,19 @@ export function readModify(b: BlockBuilder, ins: Instruction): number {
   b.mem(ins, ins.size[0]!, true);
   b.m(U_LOADW + sizeIndex(ins.size[0]!), S_T0);
   return S_T0;
+}
+
+/**
+ * Between `readModify` (or a LOADW) and the store: the operation is about to change these slots, so an address made of
+ * them is computed once, into S_T7.
+ */
+export function freezeAddress(b: BlockBuilder, ...slots: number[]): void {
+  if (!slots.includes(b.ma) && !slots.includes(b.mb)) return;
+  b.emit(U_LEA64, S_T7, b.ma, b.mb, S_ZERO, b.mc & C_SCALE_MASK, b.mdisp, 0);
+  b.ma = S_T7;
+  b.mb = S_ZERO;
+  b.mc &= C_STACK;
+  b.mdisp = 0;
 }
 
 export function writeBack(b: BlockBuilder, ins: Instruction): void {
