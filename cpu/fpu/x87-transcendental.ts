@@ -128,7 +128,7 @@ function yLog2xPlusOne(y: Operand, x: Operand): bigint {
     x87.flags |= PE;
     return convert(x87, F80, x);
   }
-  return pack(yLog2PlusOne(y, x));
+  return packInexact(yLog2PlusOne(y, x));
 }
 
 /** The angle of the point (ST(0), ST(1)). */
