@@ -19,7 +19,7 @@ function pendingX87(core: Core): boolean {
   return true;
 }
 
-/** Every MMX instruction but EMMS: TOP = 0, all tags valid. */
+/** Every MMX instruction: TOP = 0, all tags valid (EMMS then empties them). */
 function enterMmx(core: Core): void {
   core.i32[SW]! &= ~(7 << SW_TOP_SHIFT);
   core.i32[TW] = 0;
@@ -60,6 +60,7 @@ export const HELPER_MMX_ENTER: number = defineHelper("MMX enter", (core) => {
 /** U_HELPER: EMMS. */
 export const HELPER_EMMS: number = defineHelper("EMMS", (core) => {
   if (pendingX87(core)) return H_FAULT;
+  enterMmx(core);
   core.i32[TW] = TAGS_EMPTY;
   return H_OK;
 });

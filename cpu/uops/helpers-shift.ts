@@ -118,7 +118,7 @@ function finishDouble(core: Core, slot: number, size: number, lo: number, hi: nu
   return H_OK;
 }
 
-/** U_HELPER: d, a, c, disp. 16-bit counts above 16 shift in zeros behind the source, as AMD's processors do. */
+/** U_HELPER: d, a, c, disp. 16-bit counts above 16 shift destination : source : source, as AMD's processors do. */
 export const HELPER_SHLD: number = defineHelper("SHLD", (core, u) => {
   const size = core.u8[u + FIELD_C]!;
   const slot = core.u8[u + FIELD_D]!;
@@ -132,7 +132,8 @@ export const HELPER_SHLD: number = defineHelper("SHLD", (core, u) => {
   }
   if (size === 2) {
     const wide = (d << 16) | s;
-    const result = (wide << n) >>> 16;
+    let result = (wide << n) >>> 16;
+    if (n > 16) result |= s >>> (32 - n);
     const cf = wide >>> (32 - n);
     return finishDouble(core, slot, 2, result, 0, cf, cf ^ (result >>> 15));
   }
@@ -168,7 +169,8 @@ export const HELPER_SHRD: number = defineHelper("SHRD", (core, u) => {
   }
   if (size === 2) {
     const wide = (s << 16) | d;
-    const result = (wide >>> n) & 0xffff;
+    let result = (wide >>> n) & 0xffff;
+    if (n > 16) result |= (s << (32 - n)) & 0xffff;
     return finishDouble(core, slot, 2, result, 0, wide >>> (n - 1), (result >>> 15) ^ (result >>> 14));
   }
   if (size === 4) {

@@ -98,18 +98,13 @@ defineLifter((b, ins) => {
 
 /**
  * ENTER: push rBP; copy `level - 1` frame pointers of the caller's display and push the new one; then the locals. All
- * stores come before rBP and rSP change.
+ * accesses come before rBP and rSP change.
  */
 function liftEnter(b: BlockBuilder, ins: Instruction): void {
   const size = ins.opSize;
   const sz = sizeIndex(size);
   const level = ins.imm2 & 31;
   const total = size * (level + 1) + (ins.immLo & 0xffff);
-  // The stack must be writable at its new top as well (SDM, ENTER).
-  for (const top of [size, total]) {
-    stackAddress(b, S_RSP, -top, size, true);
-    b.m(U.U_LOADW + sz, S_T0);
-  }
   stackAddress(b, S_RSP, -size, size, true);
   b.m(U.U_STORE + sz, S_RBP);
   for (let i = 1; i < level; i++) {
@@ -124,6 +119,9 @@ function liftEnter(b: BlockBuilder, ins: Instruction): void {
     stackAddress(b, S_RSP, -size * (level + 1), size, true);
     b.m(U.U_STORE + sz, S_T0);
   }
+  // The stack must be writable at its new top as well (SDM, ENTER): processors find that out after the pushes.
+  stackAddress(b, S_RSP, -total, size, true);
+  b.m(U.U_LOADW + sz, S_T1);
   addTo(b, stackSize(b), S_RSP, -total);
   b.rr(U.U_MOV_RR + sz, S_RBP, S_T0);
   // Deep nesting takes hundreds of micro-ops: no block has two of them.
