@@ -2,7 +2,7 @@
  * The hypervisor: the machine's memory, physical CPUs, clock and scheduler, and its domains. The loop that makes them run is
  * in run.ts; what a guest's exits do is in hvm/ and hypercalls/.
  */
-import { type Arena, MAX_CORES } from "../cpu/arena.ts";
+import { ACCOUNTED, type Arena, MAX_CORES } from "../cpu/arena.ts";
 import { Core, CoreGroup, NESTED_EPT, NESTED_NPT } from "../cpu/core.ts";
 import { flushCores } from "../cpu/mmu/contexts.ts";
 import { DOMID_XEN } from "./abi/xen.ts";
@@ -15,6 +15,7 @@ import { initVcpu } from "./hvm/vcpu-init.ts";
 import { COST_TLB_FLUSH } from "./hypercalls/costs.ts";
 import { Heap } from "./memory/heap.ts";
 import { MachineMemory } from "./memory/machine-memory.ts";
+import { idleTo } from "./run.ts";
 import { Credit2 } from "./sched/credit2.ts";
 import type { Scheduler } from "./sched/scheduler.ts";
 import { EventQueue } from "./time/event-queue.ts";
@@ -101,6 +102,8 @@ export class Hypervisor {
   turn: PhysicalCpu;
   /** Cycle at which the turn ends; state of the run loop that outlives a call of it. */
   turnEnd = -1;
+  /** A core executes, or its exit is being handled: it has the clock of the turn's pCPU. It must then be the active one. */
+  inGuest = false;
   /** Told when a domain has shut down or crashed. */
   onShutdown: (domain: Domain) => void = () => {};
   private readonly freeCores: number[] = [];
@@ -158,6 +161,12 @@ export class Hypervisor {
   destroyDomain(domain: Domain): void {
     if (domain.isDying) return;
     domain.isDying = true;
+    for (const p of this.pcpus) {
+      if (p.current?.domain !== domain) continue;
+      p.current = null;
+      p.needsSchedule = true;
+    }
+    for (const handle of domain.watchdogs) this.queue.cancel(handle);
     for (const vcpu of domain.vcpus) {
       this.scheduler.sleep(vcpu);
       this.scheduler.remove(vcpu);
@@ -194,10 +203,9 @@ export class Hypervisor {
     return at;
   }
 
-  /** The current cycle: that of the vcpu whose exit is being handled, else of the pCPU whose turn it is. */
+  /** The current cycle: that of the vcpu that runs or whose exit is being handled, else of the pCPU whose turn it is. */
   now(): number {
-    const current = this.turn.current;
-    return current !== null && this.group.active === current.core ? current.core.now() : this.turn.cycle;
+    return this.inGuest ? this.turn.current!.core.now() : this.turn.cycle;
   }
 
   /** Xen's system time, ns since power-on. */
@@ -220,15 +228,17 @@ export class Hypervisor {
   }
 
   private advance(cycles: number): void {
-    const current = this.turn.current;
-    if (current !== null && this.group.active === current.core) current.core.charge(cycles);
-    else this.turn.cycle += cycles;
+    if (this.inGuest) {
+      const core = this.turn.current!.core;
+      core.charge(cycles);
+      // So that the guest's own account doesn't get them.
+      core.f64[ACCOUNTED >>> 3]! += cycles;
+    } else this.turn.cycle += cycles;
   }
 
   /** The running engine comes back at its next cut: something earlier than its deadline has come up. */
   endSlice(): void {
-    const current = this.turn.current;
-    if (current !== null && this.group.active === current.core) current.core.breakSlice();
+    if (this.inGuest) this.turn.current!.core.breakSlice();
   }
 
   /** An event for a vcpu that runs on another pCPU, or that has woken up there: the sender's quantum ends. */
@@ -239,8 +249,10 @@ export class Hypervisor {
 
   /** Asks the scheduler again for `pcpu` before it runs anything more. */
   tickle(pcpu: number): void {
-    this.pcpus[pcpu]!.needsSchedule = true;
-    this.turnEnd = -1;
+    const p = this.pcpus[pcpu]!;
+    if (!p.needsSchedule && p.current === null) idleTo(p, this.now());
+    p.needsSchedule = true;
+    if (p !== this.turn) this.turnEnd = -1;
     this.endSlice();
   }
 

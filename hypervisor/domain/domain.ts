@@ -1,7 +1,8 @@
 /** A domain: identity, memory, vcpus, and the state that all of its vcpus share. */
-import { HVM_NR_PARAMS } from "../abi/hvm.ts";
+import { HVM_NR_PARAMS, HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
 import { NR_HYPERCALLS } from "../abi/hypercall.ts";
 import { LAYOUT_32, LAYOUT_64, type SharedLayout } from "../abi/layout.ts";
+import { SHUTDOWN_reboot } from "../abi/sched.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { P2m } from "../memory/p2m.ts";
@@ -73,6 +74,8 @@ export class Domain {
   isDying = false;
   /** What a crash printed: lines of the register dump. */
   crashText: string[] = [];
+  /** Handles of the armed watchdogs (SCHEDOP_watchdog), 0 free. */
+  readonly watchdogs: number[] = [0, 0];
   /** Line of console_io output that waits for its end. */
   consoleLine = "";
   /** Calls by number; the last element counts numbers that do not exist. */
@@ -97,6 +100,7 @@ export class Domain {
     this.p2m = new P2m(hypervisor.memory, hypervisor.heap, hypervisor.nestedFormat, () => hypervisor.flushTlbs(this));
     this.sharedInfoMfn = this.allocXenPage();
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);
+    this.params[HVM_PARAM_TRIPLE_FAULT_REASON] = BigInt(SHUTDOWN_reboot);
     for (let id = 0; id < options.maxVcpus; id++) this.vcpus.push(new Vcpu(this, id));
   }
 
@@ -124,6 +128,12 @@ export class Domain {
 
   vcpu(id: number): Vcpu | null {
     return id < this.vcpus.length ? this.vcpus[id]! : null;
+  }
+
+  /** evtchn_check_pollers: `port` has become pending; wakes vcpus that wait for it in SCHEDOP_poll. */
+  checkPollers(port: number): void {
+    for (const v of this.vcpus)
+      if (v.polling !== null && (v.polling.length !== 1 || v.polling[0] === port)) v.unblock();
   }
 
   pause(): void {

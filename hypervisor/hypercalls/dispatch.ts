@@ -5,7 +5,7 @@
  * errno, or RESTART after `restart(...)`, which makes the guest execute the same instruction again with changed arguments: how long
  * operations are cut into pieces that events can come between.
  */
-import { CPL, S_R8, S_R10, S_RAX, S_RBX, S_RCX, S_RDI, S_RDX, S_RSI, SLOTS } from "../../cpu/arena.ts";
+import { CPL, S_R8, S_RAX, S_RBP, S_RBX, S_RCX, S_RDI, S_RDX, S_RSI, SLOTS } from "../../cpu/arena.ts";
 import { ENOSYS, EPERM } from "../abi/errno.ts";
 import { NR_HYPERCALLS } from "../abi/hypercall.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
@@ -28,8 +28,10 @@ export function defineHypercall(number: number, handler: HypercallHandler): void
   HANDLERS[number] = handler;
 }
 
-const ARGS_64 = [S_RDI, S_RSI, S_RDX, S_R10, S_R8, 0x48] as const;
-const ARGS_32 = [S_RBX, S_RCX, S_RDX, S_RSI, S_RDI, 0x28] as const;
+const S_R9 = S_R8 + 8;
+const S_R10 = S_R8 + 16;
+const ARGS_64 = [S_RDI, S_RSI, S_RDX, S_R10, S_R8, S_R9] as const;
+const ARGS_32 = [S_RBX, S_RCX, S_RDX, S_RSI, S_RDI, S_RBP] as const;
 const U32 = 0xffff_ffffn;
 
 /** Arguments for the next execution of the running hypercall, set by `restart`. */

@@ -12,10 +12,18 @@ export interface Scheduler {
   sleep(vcpu: Vcpu): void;
   /** The running vcpu lets others go first once (SCHEDOP_yield). */
   yield(vcpu: Vcpu): void;
-  /** Takes note that `vcpu` ran on `pcpu` up to `now`; called before every decision and when it stops. */
-  ran(vcpu: Vcpu, pcpu: number, now: number): void;
-  /** What `pcpu` runs from `now` on; null is idle. */
+  /** What `pcpu` runs from `now` on; null is idle. The one that ran before is charged up to `now`. */
   pick(pcpu: number, now: number): Vcpu | null;
   /** Cycle at which `pcpu` has to ask again if nothing else happens, for what `pick` returned last. */
   sliceEnd(pcpu: number): number;
+  /** Weight of a domain's vcpus; only later time counts by it. */
+  setWeight(vcpu: Vcpu, weight: number): void;
+}
+
+/** What a scheduler asks of the machine. */
+export interface SchedulerHost {
+  readonly pcpus: readonly { readonly index: number }[];
+  now(): number;
+  /** Asks `pick` again for `pcpu` as soon as possible. */
+  tickle(pcpu: number): void;
 }

@@ -1,0 +1,236 @@
+/**
+ * What Xen does when a PVH vcpu leaves its engine: one function an EXIT_* code. On entry the core is active, its RIP at the
+ * instruction that exited; a function that completes the instruction moves RIP past it.
+ */
+import {
+  ACTIVITY,
+  CR2,
+  EXIT_GLA,
+  EXIT_GPA,
+  EXIT_LENGTH,
+  EXIT_QUAL,
+  INJECT_ERROR,
+  INJECT_INFO,
+  INSTRET,
+  RFLAGS_SYS,
+  RIP,
+  S_RAX,
+  S_RBX,
+  S_RCX,
+  S_RDX,
+  SLOTS,
+  XCR0,
+} from "../../cpu/arena.ts";
+import * as C from "../../cpu/core.ts";
+import { FLAG_IF } from "../../cpu/flags.ts";
+import { HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
+import { dumpVcpu } from "../domain/crash-dump.ts";
+import { crashDomain, shutdownDomain, vcpuDown } from "../domain/lifecycle.ts";
+import type { Vcpu } from "../domain/vcpu.ts";
+import "../hypercalls/all.ts";
+import { COST_CPUID, COST_EXIT, COST_MSR } from "../hypercalls/costs.ts";
+import { dispatchHypercall } from "../hypercalls/dispatch.ts";
+import { blockVcpu } from "../hypercalls/sched-op.ts";
+import { guestCpuid, xcr0Mask } from "./cpuid.ts";
+import { readGuestMsr, writeGuestMsr } from "./msr.ts";
+
+/** Interruption types (SDM table 25-17), and its flags. */
+const TYPE_HW_EXCEPTION = 3 << 8;
+const DELIVER_ERROR = 1 << 11;
+const VALID = 0x80000000;
+
+const QUAL_WRITE = 2;
+const QUAL_FETCH = 4;
+const QUAL_FINAL = 0x100;
+/** #PF error code: a write. */
+const PF_WRITE = 2;
+const PF_FETCH = 16;
+const PF_USER = 4;
+
+const RAX = (SLOTS + S_RAX) >>> 2;
+const RBX = (SLOTS + S_RBX) >>> 2;
+const RCX = (SLOTS + S_RCX) >>> 2;
+const RDX = (SLOTS + S_RDX) >>> 2;
+
+/** Moves RIP past the instruction that exited; it counts as executed. */
+function completeInstruction(vcpu: Vcpu): void {
+  const core = vcpu.core;
+  const rip = core.u64[RIP >>> 3]! + BigInt(core.i32[EXIT_LENGTH >>> 2]!);
+  core.u64[RIP >>> 3] = vcpu.in64BitCode() ? rip : rip & 0xffff_ffffn;
+  core.f64[INSTRET >>> 3]! += 1;
+}
+
+/** hvm_inject_hw_exception: delivered before the next instruction, RIP staying where it is. */
+export function injectException(vcpu: Vcpu, vector: number, error = 0): void {
+  const core = vcpu.core;
+  const withError = C.hasErrorCode(vector);
+  core.i32[INJECT_INFO >>> 2] = VALID | TYPE_HW_EXCEPTION | (withError ? DELIVER_ERROR : 0) | vector | 0;
+  core.i32[INJECT_ERROR >>> 2] = error;
+}
+
+function injectPageFault(vcpu: Vcpu, error: number): void {
+  const core = vcpu.core;
+  core.u64[CR2 >>> 3] = core.u64[EXIT_GLA >>> 3]!;
+  injectException(vcpu, C.VEC_PF, error);
+}
+
+type ExitHandler = (vcpu: Vcpu) => void;
+
+const undefinedOpcode: ExitHandler = (vcpu) => injectException(vcpu, C.VEC_UD);
+const generalProtection: ExitHandler = (vcpu) => injectException(vcpu, C.VEC_GP);
+const nothing: ExitHandler = () => {};
+
+/** hvm_hlt: sleeps until an event; with IF clear the vcpu goes away for good. */
+function hlt(vcpu: Vcpu): void {
+  completeInstruction(vcpu);
+  if ((vcpu.core.i32[RFLAGS_SYS >>> 2]! & FLAG_IF) === 0) vcpuDown(vcpu);
+  else blockVcpu(vcpu);
+}
+
+function cpuid(vcpu: Vcpu): void {
+  const { u32 } = vcpu.core;
+  vcpu.charge("cpuid", COST_CPUID);
+  const leaf = guestCpuid(vcpu, u32[RAX]!, u32[RCX]!);
+  for (const [slot, value] of [
+    [RAX, leaf.a],
+    [RBX, leaf.b],
+    [RCX, leaf.c],
+    [RDX, leaf.d],
+  ] as const) {
+    u32[slot] = value;
+    u32[slot + 1] = 0;
+  }
+  completeInstruction(vcpu);
+}
+
+function rdmsr(vcpu: Vcpu): void {
+  const { u32 } = vcpu.core;
+  vcpu.charge("msr", COST_MSR);
+  const value = readGuestMsr(vcpu, u32[EXIT_QUAL >>> 2]!);
+  if (value === null) {
+    injectException(vcpu, C.VEC_GP);
+    return;
+  }
+  u32[RAX] = Number(value & 0xffff_ffffn);
+  u32[RAX + 1] = 0;
+  u32[RDX] = Number(value >> 32n);
+  u32[RDX + 1] = 0;
+  completeInstruction(vcpu);
+}
+
+function wrmsr(vcpu: Vcpu): void {
+  const { u32 } = vcpu.core;
+  vcpu.charge("msr", COST_MSR);
+  const value = (BigInt(u32[RDX]!) << 32n) | BigInt(u32[RAX]!);
+  if (writeGuestMsr(vcpu, u32[EXIT_QUAL >>> 2]!, value)) completeInstruction(vcpu);
+  else injectException(vcpu, C.VEC_GP);
+}
+
+/** hvm_handle_xsetbv: XCR0 only, x87 always, nothing that CPUID doesn't offer, AVX only with SSE. */
+function xsetbv(vcpu: Vcpu): void {
+  const core = vcpu.core;
+  const value = core.u32[RAX]!;
+  const bad =
+    vcpu.cpl() !== 0 ||
+    core.u32[RCX] !== 0 ||
+    core.u32[RDX] !== 0 ||
+    (value & ~xcr0Mask(vcpu)) !== 0 ||
+    (value & 1) === 0 ||
+    (value & 6) === 4;
+  if (bad) {
+    injectException(vcpu, C.VEC_GP);
+    return;
+  }
+  core.u32[XCR0 >>> 2] = value;
+  core.u32[(XCR0 + 4) >>> 2] = 0;
+  completeInstruction(vcpu);
+}
+
+function vmcall(vcpu: Vcpu): void {
+  if (dispatchHypercall(vcpu)) completeInstruction(vcpu);
+}
+
+/** hvm_triple_fault: the domain ends for the reason of HVM_PARAM_TRIPLE_FAULT_REASON, with a dump. */
+function tripleFault(vcpu: Vcpu): void {
+  const domain = vcpu.domain;
+  const { log } = domain.hypervisor;
+  const reason = Number(domain.params[HVM_PARAM_TRIPLE_FAULT_REASON]!);
+  const first = `d${domain.domid}v${vcpu.id} Triple fault - invoking HVM shutdown action ${reason}`;
+  const lines = [first, `*** Dumping Dom${domain.domid} vcpu#${vcpu.id} state: ***`, ...dumpVcpu(vcpu)];
+  domain.crashText = lines;
+  for (const line of lines) log.xen(line);
+  shutdownDomain(domain, reason);
+}
+
+/**
+ * hvm_hap_nested_page_fault. Data accesses to addresses where nothing is have been served by the bus (all ones); what
+ * comes here is a fetch, a page table that isn't in RAM, or a write to a page that may only be read.
+ */
+function nestedFault(vcpu: Vcpu): void {
+  const qual = vcpu.core.u32[EXIT_QUAL >>> 2]!;
+  if ((qual & QUAL_FINAL) !== 0) {
+    injectException(vcpu, C.VEC_GP);
+    return;
+  }
+  // The emulator's own walk fails there, and gives the guest a page fault.
+  const user = vcpu.cpl() === 3 ? PF_USER : 0;
+  injectPageFault(vcpu, ((qual & QUAL_WRITE) !== 0 ? PF_WRITE : 0) | ((qual & QUAL_FETCH) !== 0 ? PF_FETCH : 0) | user);
+}
+
+function crash(what: string): ExitHandler {
+  return (vcpu) => crashDomain(vcpu, `d${vcpu.domain.domid}v${vcpu.id} ${what}`);
+}
+
+function misconfigured(vcpu: Vcpu): void {
+  const gpa = vcpu.core.u64[EXIT_GPA >>> 3]!.toString(16);
+  crashDomain(vcpu, `d${vcpu.domain.domid}v${vcpu.id} second-level misconfiguration at gpa ${gpa}`);
+}
+
+const HANDLERS: readonly ExitHandler[] = Array.from({ length: C.EXIT_COUNT }, (_, code) => {
+  switch (code) {
+    case C.EXIT_DEADLINE:
+    case C.EXIT_INTR_WINDOW:
+    case C.EXIT_NMI_WINDOW:
+    case C.EXIT_PAUSE:
+      return nothing;
+    case C.EXIT_IDLE:
+      return (vcpu: Vcpu): void => {
+        vcpu.core.i32[ACTIVITY >>> 2] = 0;
+        blockVcpu(vcpu);
+      };
+    case C.EXIT_TRIPLE_FAULT:
+      return tripleFault;
+    case C.EXIT_HLT:
+      return hlt;
+    case C.EXIT_CPUID:
+      return cpuid;
+    case C.EXIT_WBINVD:
+      return completeInstruction;
+    case C.EXIT_MWAIT:
+    case C.EXIT_VMX:
+      return undefinedOpcode;
+    case C.EXIT_XSETBV:
+      return xsetbv;
+    case C.EXIT_RDPMC:
+      return generalProtection;
+    case C.EXIT_RDMSR:
+      return rdmsr;
+    case C.EXIT_WRMSR:
+      return wrmsr;
+    case C.EXIT_VMCALL:
+      return vmcall;
+    case C.EXIT_NESTED_FAULT:
+      return nestedFault;
+    case C.EXIT_NESTED_MISCONFIG:
+      return misconfigured;
+    default:
+      return crash(`unexpected exit: ${C.EXIT_NAMES[code]}`);
+  }
+});
+
+/** Handles the exit `code` of `vcpu`. Never throws for what a guest does. */
+export function handleExit(vcpu: Vcpu, code: number): void {
+  vcpu.domain.exitCounts[code]!++;
+  if (code !== C.EXIT_DEADLINE) vcpu.charge("exit", COST_EXIT);
+  (HANDLERS[code] ?? crash(`unknown exit ${code}`))(vcpu);
+}

@@ -1,0 +1,146 @@
+/**
+ * Interrupts of a PVH vcpu: its virtual local APIC, and before it the domain's callback vector, which is injected as
+ * long as vcpu_info says that an upcall is pending and needs no EOI (hvm_vcpu_has_pending_irq of Xen; the upcall mask
+ * is a PV guest's affair and is not looked at).
+ */
+import { INTERRUPTIBILITY, MSR_APIC_BASE, NMI_PENDING, RFLAGS_SYS } from "../../cpu/arena.ts";
+import { FLAG_IF } from "../../cpu/flags.ts";
+import { coreWord } from "../../cpu/mmu/contexts.ts";
+import { APIC_SVR, ApicBus, LocalApic } from "../../cpu/system/apic.ts";
+import { SHADOW_MOV_SS, SHADOW_STI } from "../../cpu/system/mode.ts";
+import type { Domain } from "../domain/domain.ts";
+import type { Vcpu } from "../domain/vcpu.ts";
+import { COST_INJECT } from "../hypercalls/costs.ts";
+import type { Hypervisor } from "../hypervisor.ts";
+import { CPU_FREQUENCY } from "../time/frequency.ts";
+import { apicIdOf } from "./cpuid.ts";
+import { initByApic, startByApic } from "./vcpu-init.ts";
+
+export const LAPIC_ADDRESS = 0xfee00000;
+/** The timer of Xen's virtual APIC counts every 10 ns (APIC_BUS_CYCLE_NS). */
+const TIMER_FREQUENCY = 100_000_000;
+const SVR_ENABLED = 0x100;
+
+/** The APIC of a vcpu, with Xen's two ways of upcall in it. */
+export class VirtualApic extends LocalApic {
+  private readonly vcpu: Vcpu;
+  /** An upcall vector that came while the APIC was disabled by software, 0 none; Xen sets IRR all the same. */
+  private latched = 0;
+
+  constructor(vcpu: Vcpu, bus: ApicBus) {
+    super(vcpu.core, vcpu.domain.hypervisor.queue, bus, {
+      id: apicIdOf(vcpu.id),
+      cyclesPerTick: CPU_FREQUENCY / TIMER_FREQUENCY,
+      wake: () => vcpu.kick(),
+      onInit: () => initByApic(vcpu),
+      onSipi: (_core, page) => startByApic(vcpu, page),
+    });
+    this.vcpu = vcpu;
+  }
+
+  private get softwareEnabled(): boolean {
+    return (this.read(APIC_SVR) & SVR_ENABLED) !== 0;
+  }
+
+  /** vlapic_set_irq of an edge-triggered vector. */
+  setIrq(vector: number): void {
+    if (this.softwareEnabled) this.raise(vector);
+    else this.latched = vector;
+  }
+
+  override write(offset: number, value: number): void {
+    super.write(offset, value);
+    if (this.latched !== 0 && this.softwareEnabled) {
+      const vector = this.latched;
+      this.latched = 0;
+      this.raise(vector);
+    }
+  }
+
+  override pending(): number {
+    const { callbackVector } = this.vcpu.domain;
+    if (callbackVector !== 0 && this.vcpu.upcallPending) return callbackVector;
+    return super.pending();
+  }
+
+  override acknowledge(vector: number): void {
+    const { domain } = this.vcpu;
+    this.vcpu.charge("inject", COST_INJECT);
+    const byCallback = vector === domain.callbackVector && this.vcpu.upcallPending;
+    if (byCallback || vector === this.vcpu.upcallVector) domain.eventsDelivered++;
+    if (!byCallback) super.acknowledge(vector);
+  }
+}
+
+/** What the rest of the hypervisor asks of interrupts. */
+export interface GuestInterrupts {
+  /** A new vcpu gets its APIC. */
+  attach(vcpu: Vcpu): void;
+  /** The vcpu is going away: no timer of it fires any more. */
+  stop(vcpu: Vcpu): void;
+  setIrq(vcpu: Vcpu, vector: number): void;
+  /** The xAPIC page: the value (size 1, 2, 4 bytes; 8 reads the low half), or null if `address` isn't in it. */
+  apicPageRead(vcpu: Vcpu, address: number, size: number): number | null;
+  apicPageWrite(vcpu: Vcpu, address: number, size: number, value: number): void;
+}
+
+export class HvmInterrupts implements GuestInterrupts {
+  private readonly buses: Map<Domain, ApicBus> = new Map();
+
+  constructor(_hypervisor: Hypervisor) {}
+
+  private apic(vcpu: Vcpu): VirtualApic | null {
+    return vcpu.core.interrupts instanceof VirtualApic ? vcpu.core.interrupts : null;
+  }
+
+  attach(vcpu: Vcpu): void {
+    let bus = this.buses.get(vcpu.domain);
+    if (bus === undefined) {
+      bus = new ApicBus();
+      this.buses.set(vcpu.domain, bus);
+    }
+    vcpu.core.interrupts = new VirtualApic(vcpu, bus);
+  }
+
+  stop(vcpu: Vcpu): void {
+    this.apic(vcpu)?.reset();
+    vcpu.core.interrupts = null;
+    this.buses.delete(vcpu.domain);
+  }
+
+  setIrq(vcpu: Vcpu, vector: number): void {
+    this.apic(vcpu)?.setIrq(vector);
+  }
+
+  private pageOffset(vcpu: Vcpu, address: number): number {
+    const apic = this.apic(vcpu);
+    if (apic === null || !apic.isEnabled || apic.isX2) return -1;
+    const base = (vcpu.core.u32[coreWord(vcpu.core, MSR_APIC_BASE) >>> 2]! & ~0xfff) >>> 0;
+    return address >= base && address < base + 4096 ? address - base : -1;
+  }
+
+  apicPageRead(vcpu: Vcpu, address: number, size: number): number | null {
+    const offset = this.pageOffset(vcpu, address);
+    if (offset < 0) return null;
+    // Registers are 32 bits wide at 16-byte distances; what lies between reads as zero.
+    const value = (offset & 0xf) < 4 ? this.apic(vcpu)!.read(offset & 0xff0) : 0;
+    const shifted = value >>> (8 * (offset & 3));
+    return size >= 4 ? shifted : shifted & ((1 << (8 * size)) - 1);
+  }
+
+  apicPageWrite(vcpu: Vcpu, address: number, size: number, value: number): void {
+    const offset = this.pageOffset(vcpu, address);
+    // Only aligned writes of whole registers have an effect (vlapic_mmio_write).
+    if (offset < 0 || size !== 4 || (offset & 0xf) !== 0) return;
+    this.apic(vcpu)!.write(offset, value);
+  }
+}
+
+/** hvm_local_events_need_delivery: an interrupt or NMI would be taken now, if the vcpu ran. Its core must be active. */
+export function eventsNeedDelivery(vcpu: Vcpu): boolean {
+  const { i32 } = vcpu.core;
+  if (i32[NMI_PENDING >>> 2] !== 0) return true;
+  if ((i32[INTERRUPTIBILITY >>> 2]! & (SHADOW_STI | SHADOW_MOV_SS)) !== 0) return false;
+  if ((i32[RFLAGS_SYS >>> 2]! & FLAG_IF) === 0) return false;
+  return (vcpu.core.interrupts?.pending() ?? -1) >= 0;
+}
