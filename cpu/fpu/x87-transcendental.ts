@@ -59,10 +59,10 @@ export const f2xm1: X87Operation = unary((a) => {
   denormals(a, a);
   const exponent = exponentOf(a);
   if (exponent >= 0) {
-    // 2^1 - 1 and 2^-1 - 1 are exact.
-    if (exponent === 0 && a.sig === 1n << BigInt(bitLength(a.sig) - 1))
-      return a.sign ? 0xbffe_8000_0000_0000_0000n : ONE;
     x87.flags |= PE;
+    // At 1 and -1 the processors round a result just below 1, and give -1/2, as inexact.
+    if (exponent === 0 && a.sig === 1n << BigInt(bitLength(a.sig) - 1))
+      return a.sign ? 0xbffe_8000_0000_0000_0000n : roundPack(x87, F80, 0, (1n << 128n) - 1n, -128);
     return convert(x87, F80, a);
   }
   return pack(exp2MinusOne(a));
