@@ -127,7 +127,7 @@ export class Hypervisor {
       () => this.now(),
       () => this.endSlice(),
     );
-    this.interrupts = new HvmInterrupts(this);
+    this.interrupts = new HvmInterrupts();
     this.scheduler = new Credit2(this);
     this.charged = Object.fromEntries(CHARGE_PATHS.map((path) => [path, 0])) as Record<ChargePath, number>;
   }

@@ -11,7 +11,6 @@ import { SHADOW_MOV_SS, SHADOW_STI } from "../../cpu/system/mode.ts";
 import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_INJECT } from "../hypercalls/costs.ts";
-import type { Hypervisor } from "../hypervisor.ts";
 import { CPU_FREQUENCY } from "../time/frequency.ts";
 import { apicIdOf } from "./cpuid.ts";
 import { initByApic, startByApic } from "./vcpu-init.ts";
@@ -86,8 +85,6 @@ export interface GuestInterrupts {
 
 export class HvmInterrupts implements GuestInterrupts {
   private readonly buses: Map<Domain, ApicBus> = new Map();
-
-  constructor(_hypervisor: Hypervisor) {}
 
   private apic(vcpu: Vcpu): VirtualApic | null {
     return vcpu.core.interrupts instanceof VirtualApic ? vcpu.core.interrupts : null;
