@@ -474,9 +474,8 @@ export function nmiDeliverable(core: Core): boolean {
   return (i[A.INTERRUPTIBILITY >>> 2]! & (SHADOW_MOV_SS | BLOCKED_NMI)) === 0 && i[A.ACTIVITY >>> 2]! <= HALTED;
 }
 
-/** Takes external interrupt `vector`, which `core.interrupts.pending()` named, and acknowledges it. */
+/** Takes external interrupt `vector`, which the caller has acknowledged at `core.interrupts`. */
 export function deliverInterrupt(core: Core, vector: number): number {
-  core.interrupts?.acknowledge(vector);
   core.i32[A.COUNT_INTERRUPTS >>> 2]!++;
   core.i32[A.ACTIVITY >>> 2] = ACTIVE;
   return deliverEvent(core, vector, EVENT_EXTERNAL, -1, 0, false, true);
@@ -511,4 +510,13 @@ export function deliverInjected(core: Core): number {
 export function deliverDebug(core: Core, fault: boolean): number {
   core.i32[(A.FAULT_COUNTS >>> 2) + VEC_DB]!++;
   return deliverEvent(core, VEC_DB, EVENT_EXCEPTION, -1, 0, fault, true);
+}
+
+/** DR6.BS: a single step. */
+export const DR6_BS = 0x4000;
+
+/** #DB after an instruction that began with RFLAGS.TF set; data breakpoints that it hit come with it. */
+export function deliverSingleStep(core: Core): number {
+  core.i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
+  return deliverDebug(core, false);
 }

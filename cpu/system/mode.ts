@@ -89,6 +89,8 @@ export function updateMode(core: Core): void {
   if (flags & FLAG_TF || i[A.INTERRUPTIBILITY >>> 2]! & (SHADOW_STI | SHADOW_MOV_SS) || hasCodeBreakpoint(dr7))
     mode |= MODE_STEP;
   i[A.MODE >>> 2] = mode;
+  // The run loop does the steps.
+  if (mode & MODE_STEP) core.breakSlice();
 
   m.paging = !(cr0 & B.CR0_PG) ? PAGING_NONE : lma ? PAGING_LONG : cr4 & B.CR4_PAE ? PAGING_PAE : PAGING_32;
   m.wp = (cr0 & B.CR0_WP) !== 0;

@@ -12,4 +12,5 @@ import "./lift-sse-move.ts";
 import "./lift-ssefp.ts";
 import "./lift-stack.ts";
 import "./lift-string.ts";
+import "./lift-system.ts";
 import "./lift-x87.ts";

@@ -1,0 +1,281 @@
+/**
+ * CPUID: two named models at the x86-64-v2 level. A feature bit is set only if its instructions are lifted: the table
+ * below names, for each bit, a mnemonic that must have a meaning. In NONROOT the hypervisor intercepts CPUID and answers
+ * from here, filtered (SDM volume 2, CPUID; APM volume 3, appendix E).
+ */
+import { CR4, XCR0 } from "../arena.ts";
+import type { Core } from "../core.ts";
+import * as MN from "../decode/mnemonics.ts";
+import { PHYSICAL_BITS } from "../mmu/state.ts";
+import { LIFTERS } from "../uops/builder.ts";
+import { CR4_OSXSAVE } from "./bits.ts";
+
+export const VENDOR_INTEL = 0;
+export const VENDOR_AMD = 1;
+
+export interface CpuModel {
+  readonly name: string;
+  readonly vendor: number;
+  /** Leaf 0: EBX, EDX, ECX in this order, 12 characters. */
+  readonly vendorString: string;
+  /** Leaf 1 EAX. */
+  readonly signature: number;
+  readonly brand: string;
+  /** Frequency of core and TSC in Hz. */
+  readonly hz: number;
+  /** Value of MSR_ARCH_CAPABILITIES; 0: not reported. */
+  readonly archCapabilities: number;
+}
+
+/** RDCL_NO, SKIP_L1DFL_VMENTRY, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, GDS_NO, RFDS_NO. */
+const NOT_VULNERABLE = 0x0c00e169;
+
+export const MODEL_INTEL: CpuModel = {
+  name: "intel",
+  vendor: VENDOR_INTEL,
+  vendorString: "GenuineIntel",
+  signature: 0x000306c3,
+  brand: "Xenoscope Intel-compatible core (v2)",
+  hz: 2_000_000_000,
+  archCapabilities: NOT_VULNERABLE,
+};
+
+export const MODEL_AMD: CpuModel = {
+  name: "amd",
+  vendor: VENDOR_AMD,
+  vendorString: "AuthenticAMD",
+  signature: 0x00800f12,
+  brand: "Xenoscope AMD-compatible core (v2)",
+  hz: 2_000_000_000,
+  archCapabilities: 0,
+};
+
+const KEY = "cpuid";
+
+/** Gives a core its model. */
+export function setCpuModel(core: Core, model: CpuModel): void {
+  core.attachments.set(KEY, model);
+}
+
+/** The model of a core, MODEL_INTEL unless another was set. */
+export function cpuModel(core: Core): CpuModel {
+  return (core.attachments.get(KEY) as CpuModel | undefined) ?? MODEL_INTEL;
+}
+
+/** A feature: bit number, the mnemonic it needs (MN_INVALID: none), and the vendors that have it (1 Intel, 2 AMD, 3 both). */
+type Feature = readonly [bit: number, mnemonic: number, vendors?: number];
+
+const LEAF1_EDX: readonly Feature[] = [
+  [0, MN.MN_FADD], // FPU
+  [2, 0], // DE
+  [3, 0], // PSE
+  [4, MN.MN_RDTSC],
+  [5, MN.MN_RDMSR],
+  [6, 0], // PAE
+  [7, 0], // MCE
+  [8, MN.MN_CMPXCHG8B],
+  [9, 0], // APIC
+  [11, MN.MN_SYSENTER],
+  [12, 0], // MTRR
+  [13, 0], // PGE
+  [14, 0], // MCA
+  [15, MN.MN_CMOVO],
+  [16, 0], // PAT
+  [17, 0], // PSE36
+  [19, MN.MN_CLFLUSH],
+  [23, MN.MN_PADDB],
+  [24, MN.MN_FXSAVE],
+  [25, MN.MN_ADDPS],
+  [26, MN.MN_ADDPD],
+  [28, 0], // HTT: the processor count in EBX is valid
+];
+const LEAF1_ECX: readonly Feature[] = [
+  [0, MN.MN_ADDSUBPD], // SSE3
+  [1, MN.MN_PCLMULQDQ],
+  [3, MN.MN_MONITOR],
+  [9, MN.MN_PSHUFB], // SSSE3
+  [13, MN.MN_CMPXCHG16B],
+  [17, MN.MN_INVPCID], // PCID
+  [19, MN.MN_BLENDPS], // SSE4.1
+  [20, MN.MN_CRC32], // SSE4.2
+  [21, 0], // x2APIC
+  [22, MN.MN_MOVBE],
+  [23, MN.MN_POPCNT],
+  [24, 0], // TSC deadline timer
+  [25, MN.MN_AESENC],
+  [26, MN.MN_XSAVE],
+  [30, MN.MN_RDRAND],
+];
+const LEAF7_EBX: readonly Feature[] = [
+  [0, MN.MN_RDFSBASE],
+  [1, 0, 1], // TSC_ADJUST
+  [7, 0], // SMEP
+  [9, MN.MN_MOVS], // ERMS
+  [10, MN.MN_INVPCID],
+  [18, MN.MN_RDSEED],
+  [19, MN.MN_ADCX],
+  [20, MN.MN_STAC],
+  [23, MN.MN_CLFLUSHOPT],
+  [24, MN.MN_CLWB],
+  [29, MN.MN_SHA1MSG1],
+];
+const LEAF7_ECX: readonly Feature[] = [
+  [2, 0], // UMIP
+  [22, MN.MN_RDPID],
+];
+const LEAF7_EDX: readonly Feature[] = [
+  [4, MN.MN_MOVS], // FSRM
+];
+const EXT1_EDX: readonly Feature[] = [
+  [11, MN.MN_SYSCALL],
+  [20, 0], // NX
+  [26, 0], // 1 GiB pages
+  [27, MN.MN_RDTSCP],
+  [29, 0], // long mode
+];
+const EXT1_ECX: readonly Feature[] = [
+  [0, MN.MN_LAHF],
+  [4, 0, 2], // CR8 outside 64-bit mode
+  [5, MN.MN_LZCNT],
+  [8, MN.MN_PREFETCHW],
+];
+/** Bits of leaf 1 EDX that AMD repeats in leaf 80000001 EDX. */
+const EXT1_COMMON = 0x0183f3ff;
+
+function collect(table: readonly Feature[], vendor: number): number {
+  let bits = 0;
+  for (const [bit, mnemonic, vendors] of table) {
+    if (mnemonic !== 0 && LIFTERS[mnemonic] === undefined) continue;
+    if (((vendors ?? 3) & (vendor === VENDOR_AMD ? 2 : 1)) === 0) continue;
+    bits |= 1 << bit;
+  }
+  return bits;
+}
+
+/** Result of `cpuid`: four uint32 words, reused by the next call. */
+export class CpuidLeaf {
+  eax = 0;
+  ebx = 0;
+  ecx = 0;
+  edx = 0;
+}
+
+const out = new CpuidLeaf();
+
+const word = (text: string, at: number): number => {
+  let value = 0;
+  for (let k = 0; k < 4; k++) value |= (at + k < text.length ? text.charCodeAt(at + k) : 0) << (k * 8);
+  return value;
+};
+
+function answer(eax: number, ebx: number, ecx: number, edx: number): CpuidLeaf {
+  out.eax = eax >>> 0;
+  out.ebx = ebx >>> 0;
+  out.ecx = ecx >>> 0;
+  out.edx = edx >>> 0;
+  return out;
+}
+
+/** Highest standard and extended leaves. */
+const MAX_LEAF = 0x16;
+const MAX_EXTENDED = 0x80000008;
+const BRAND_FIRST = 0x80000002;
+const XSAVE_LEGACY = 576;
+
+/** What CPUID answers for `leaf` and `subleaf` (uint32) on `core`. Unknown leaves of a known range are zero. */
+export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
+  const model = cpuModel(core);
+  const v = model.vendor;
+  const apicId = core.index;
+  const cores = Math.max(1, core.shared.cores.length);
+  let at = leaf >>> 0;
+  // Beyond the range: Intel answers as for the highest standard leaf, which is zero enough.
+  if (at < 0x80000000 ? at > MAX_LEAF : at > MAX_EXTENDED) at = -1;
+  switch (at) {
+    case 0: {
+      const s = model.vendorString;
+      return answer(MAX_LEAF, word(s, 0), word(s, 8), word(s, 4));
+    }
+    case 1: {
+      const osxsave = core.i32[CR4 >>> 2]! & CR4_OSXSAVE ? 1 << 27 : 0;
+      const clflush = 8 << 8;
+      return answer(
+        model.signature,
+        (apicId << 24) | (Math.min(cores, 255) << 16) | clflush,
+        collect(LEAF1_ECX, v) | osxsave,
+        collect(LEAF1_EDX, v) & (cores > 1 ? -1 : ~(1 << 28)),
+      );
+    }
+    case 2:
+      return v === VENDOR_INTEL ? answer(0x00feff01, 0, 0, 0) : answer(0, 0, 0, 0);
+    case 4:
+      return v === VENDOR_INTEL ? cache(subleaf) : answer(0, 0, 0, 0);
+    case 5:
+      return answer(64, 64, 3, 0);
+    case 6:
+      // ARAT: the APIC timer always runs.
+      return answer(4, 0, 0, 0);
+    case 7: {
+      if (subleaf !== 0) return answer(0, 0, 0, 0);
+      const arch = model.archCapabilities !== 0 ? 1 << 29 : 0;
+      return answer(0, collect(LEAF7_EBX, v), collect(LEAF7_ECX, v), collect(LEAF7_EDX, v) | arch);
+    }
+    case 0xb: {
+      // Threads of a core: one; cores of the package: all.
+      if (subleaf === 0) return answer(0, 1, 0x100, apicId);
+      const shift = Math.ceil(Math.log2(cores));
+      return subleaf === 1 ? answer(shift, cores, 0x201, apicId) : answer(0, 0, subleaf, apicId);
+    }
+    case 0xd:
+      return xsave(core, subleaf);
+    case 0x15:
+      return v === VENDOR_INTEL ? answer(1, Math.round(model.hz / 25_000_000), 25_000_000, 0) : answer(0, 0, 0, 0);
+    case 0x16: {
+      const mhz = Math.round(model.hz / 1_000_000);
+      return v === VENDOR_INTEL ? answer(mhz, mhz, 100, 0) : answer(0, 0, 0, 0);
+    }
+    case 0x80000000: {
+      const s = v === VENDOR_AMD ? model.vendorString : "";
+      return answer(MAX_EXTENDED, word(s, 0), word(s, 8), word(s, 4));
+    }
+    case 0x80000001: {
+      const common = v === VENDOR_AMD ? collect(LEAF1_EDX, v) & EXT1_COMMON : 0;
+      const signature = v === VENDOR_AMD ? model.signature : 0;
+      return answer(signature, 0, collect(EXT1_ECX, v), collect(EXT1_EDX, v) | common);
+    }
+    case BRAND_FIRST:
+    case BRAND_FIRST + 1:
+    case BRAND_FIRST + 2: {
+      const from = (at - BRAND_FIRST) * 16;
+      const b = model.brand;
+      return answer(word(b, from), word(b, from + 4), word(b, from + 8), word(b, from + 12));
+    }
+    case 0x80000006:
+      // L2: 256 KiB, 8-way, 64-byte lines.
+      return answer(0, 0, 0x01006040, 0);
+    case 0x80000007:
+      return answer(0, 0, 0, 1 << 8);
+    case 0x80000008:
+      return answer(PHYSICAL_BITS | (48 << 8), 0, v === VENDOR_AMD ? cores - 1 : 0, 0);
+    default:
+      return answer(0, 0, 0, 0);
+  }
+}
+
+/** Leaf 4: 32 KiB L1 data and code, 256 KiB L2; 64-byte lines, 8 ways. */
+function cache(subleaf: number): CpuidLeaf {
+  const geometry = (7 << 22) | 63;
+  if (subleaf === 0) return answer(0x121, geometry, 63, 0);
+  if (subleaf === 1) return answer(0x122, geometry, 63, 0);
+  return subleaf === 2 ? answer(0x143, geometry, 511, 0) : answer(0, 0, 0, 0);
+}
+
+/** Leaf 0D: x87 and SSE state. */
+function xsave(core: Core, subleaf: number): CpuidLeaf {
+  if (LIFTERS[MN.MN_XSAVE] === undefined) return answer(0, 0, 0, 0);
+  if (subleaf === 0) return answer(3, XSAVE_LEGACY, XSAVE_LEGACY, 0);
+  if (subleaf !== 1) return answer(0, 0, 0, 0);
+  const has = (mnemonic: number): number => (LIFTERS[mnemonic] === undefined ? 0 : 1);
+  const bits = has(MN.MN_XSAVEOPT) | (has(MN.MN_XSAVEC) << 1) | (has(MN.MN_XSAVES) << 3);
+  return answer(bits, core.i32[XCR0 >>> 2]! ? XSAVE_LEGACY : 0, 0, 0);
+}
