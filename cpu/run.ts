@@ -129,11 +129,16 @@ export class Engine {
     return controls.intercepts & INTERCEPT_INTR_WINDOW ? EXIT_INTR_WINDOW : -1;
   }
 
+  private runBlocks(block: number): number {
+    this.blocks.settle();
+    return this.runner.run(block);
+  }
+
   /** Runs blocks until the slice ends (-1) or an exit is due (EXIT_*). */
   private execute(core: Core): number {
     let block = 0;
     for (;;) {
-      const status = this.runner.run(block);
+      const status = this.runBlocks(block);
       block = 0;
       switch (status) {
         case 0:
@@ -186,7 +191,7 @@ export class Engine {
     let code = DONE;
     let block = 0;
     for (;;) {
-      const status = this.runner.run(block);
+      const status = this.runBlocks(block);
       if (status === RUN_MISS) {
         block = this.find(core);
         if (block >= 0) continue;

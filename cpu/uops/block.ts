@@ -39,6 +39,8 @@ export class BlockCache {
   private readonly crossing: Map<number, CrossingBlock> = new Map();
   /** Records with bytes in a frame, by frame number. */
   private readonly byFrame: Map<number, number[]> = new Map();
+  /** Killed records that may still be running. */
+  private readonly dying: number[] = [];
   private readonly seam: Uint8Array = new Uint8Array(32);
   /** Blocks decoded since the machine began. */
   decoded = 0;
@@ -87,6 +89,7 @@ export class BlockCache {
     this.blocks.clear();
     this.crossing.clear();
     this.byFrame.clear();
+    this.dying.length = 0;
     this.at = A.STREAM;
   }
 
@@ -125,9 +128,9 @@ export class BlockCache {
     return lo < arena.ram + frame * A.PAGE_SIZE + tail;
   }
 
-  /** Turns a record into a jump to itself through the look-up, so that links to it find the new block. */
+  /** Forgets a record. The one that runs is still needed until it is left, so it waits for `settle`. */
   private kill(record: number): void {
-    const { u32, u16, i32, u8 } = this.core;
+    const { u32, i32, u8 } = this.core;
     const start = u32[record >>> 2]!;
     const mode = u32[(record + 4) >>> 2]!;
     const key = this.key(start, mode);
@@ -135,6 +138,20 @@ export class BlockCache {
     if (this.crossing.get(key)?.record === record) this.crossing.delete(key);
     const slot = A.BLOCK_TABLE + this.slot(start);
     if (i32[(slot + 8) >>> 2] === record) u8.fill(0, slot, slot + 16);
+    if (i32[A.BLOCK >>> 2] === record) {
+      this.dying.push(record);
+      this.core.shared.active?.breakSlice();
+    } else this.bury(record);
+  }
+
+  /** Called before every run of blocks from TypeScript: nothing stands in a block that was killed. */
+  settle(): void {
+    while (this.dying.length > 0) this.bury(this.dying.pop()!);
+  }
+
+  /** Turns a record into a jump to itself through the look-up, so that links to it find the new block. */
+  private bury(record: number): void {
+    const { u8, u16 } = this.core;
     const uop = record + BLOCK_HEADER_BYTES;
     u8.fill(0, uop, uop + 2 * UOP_BYTES);
     u16[uop >>> 1] = U_END;
@@ -244,6 +261,9 @@ export class BlockCache {
     u16[(record + 10) >>> 1] = bytes;
     i32[(record + 12) >>> 2] = table;
     const last = table - UOP_BYTES;
+    // No links yet: `emit` left the instruction's offset there.
+    i32[last >>> 2] = 0;
+    i32[(last + 4) >>> 2] = 0;
     u16[(last + 8) >>> 1] = count;
     u16[(last + 10) >>> 1] = count;
     u16[(last + 12) >>> 1] = bytes;
