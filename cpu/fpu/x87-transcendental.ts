@@ -151,6 +151,9 @@ export const fpatan = (m: Core): void => binaryPop(m, arctangent);
 
 // ---- trigonometry -----------------------------------------------------------------------------------------------
 
+/** x^2/3 is below a quarter of the last place from here down. */
+const SMALL_TANGENT = -33;
+
 const INVALID = 0;
 const SPECIAL = 1;
 const OUT_OF_RANGE = 2;
@@ -230,7 +233,9 @@ function twoResults(tangent: boolean): X87Operation {
         second = ONE;
       } else {
         second = tangent ? ONE : pack(angle.cos);
-        first = pack(tangent ? angle.tan : angle.sin);
+        // The processors return a small normal operand of FPTAN as it is in every rounding mode.
+        const small = tangent && !a.denormal && exponentOf(a) <= SMALL_TANGENT;
+        first = small ? packInexact(a) : pack(tangent ? angle.tan : angle.sin);
       }
     }
     if (!finish(m)) return;
