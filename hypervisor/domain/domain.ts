@@ -6,7 +6,7 @@ import { SHUTDOWN_reboot } from "../abi/sched.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { P2m } from "../memory/p2m.ts";
-import type { DomainEvents, DomainGrants } from "./services.ts";
+import type { ConsoleDaemon, DomainEvents, DomainGrants } from "./services.ts";
 import { Vcpu } from "./vcpu.ts";
 
 /** What a domain is made of. Sizes in frames of 4 KiB. */
@@ -63,8 +63,12 @@ export class Domain {
   vmAssist = 0;
   events: DomainEvents | null = null;
   grants: DomainGrants | null = null;
+  /** Set by the daemons when the domain is introduced. */
+  console: ConsoleDaemon | null = null;
   /** Frames of XENMAPSPACE_grant_table and others that are Xen's pages shared with this domain, to be freed with it. */
   readonly xenPages: number[] = [];
+  /** Where in the guest's memory those are that it has placed: guest frame by machine frame. */
+  readonly xenPageGfns: Map<number, number> = new Map();
   /** Reasons to stand still besides shutdown; > 0 no vcpu runs. */
   pauseCount = 1;
   /** SHUTDOWN_*, -1 while it runs. */

@@ -22,3 +22,16 @@ export interface DomainGrants {
   /** Releases every mapping and every frame of the tables. */
   destroy(): void;
 }
+
+/** A domain's console, as bytes. Listeners get every byte and may keep them; typed bytes arrive at `atCycle`, at the earliest now. */
+export interface DomainConsole {
+  onOutput(listener: (bytes: Uint8Array, cycle: number) => void): void;
+  input(bytes: Uint8Array, atCycle?: number): void;
+}
+
+/** The console as those see it who own its ring. */
+export interface ConsoleDaemon extends DomainConsole {
+  /** Moves what the guest has written and what waits for it. */
+  serve(): void;
+  close(): void;
+}

@@ -2,6 +2,7 @@
 import { Arena, MAX_RAM_BYTES } from "../../cpu/arena.ts";
 import { CoreGroup } from "../../cpu/core.ts";
 import { Engine } from "../../cpu/run.ts";
+import { Daemons } from "../../hypervisor/daemons/daemons.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
 import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
 import { Hypervisor } from "../../hypervisor/hypervisor.ts";
@@ -25,6 +26,8 @@ export class Machine implements MachineApi {
   readonly memory: number;
   readonly frequency: number = CPU_FREQUENCY;
   private readonly hypervisor: Hypervisor;
+  /** xenstored and xenconsoled. */
+  private readonly daemons: Daemons;
   private readonly engineName: EngineName;
   private readonly vendor: CpuVendor;
   /** By domid: what each domain was built from, and its last report if it is gone. */
@@ -46,6 +49,8 @@ export class Machine implements MachineApi {
       cpu: this.vendor,
     });
     engine = new Engine(this.hypervisor.xenCore);
+    this.daemons = new Daemons(this.hypervisor);
+    this.hypervisor.onShutdown = (domain) => this.daemons.shutdown(domain);
   }
 
   /** Loads kernels, builds the domains in order as domid 1, 2, ..., and unpauses them. Rejects with MachineConfigError. */
@@ -75,6 +80,13 @@ export class Machine implements MachineApi {
 
   private add(prepared: PreparedDomain): Domain {
     const domain = buildDomain(this.hypervisor, prepared);
+    const { config } = prepared;
+    this.daemons.introduce(domain, {
+      type: config.type,
+      memory: config.memory / 1024,
+      maxMemory: (config.maxMemory ?? config.memory) / 1024,
+      vcpus: config.vcpus ?? 1,
+    });
     this.prepared.set(domain.domid, prepared);
     domain.unpause();
     return domain;
@@ -108,6 +120,7 @@ export class Machine implements MachineApi {
     const domain = this.live(domid);
     if (!domain.isShutDown) throw new RangeError(`domain ${domid} is still running`);
     this.gone.set(domid, { status: statusOf(domain), report: domainReport(domain) });
+    this.daemons.release(domain);
     this.hypervisor.destroyDomain(domain);
     return this.add(this.prepared.get(domid)!).domid;
   }
