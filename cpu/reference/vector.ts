@@ -1,0 +1,223 @@
+/** Vector moves and integer SIMD, element by element on 128-bit values. */
+import { raise, VEC_GP } from "../core.ts";
+import * as U from "../uops/uop.ts";
+import { bit, type EvaluateTable, low, type State, signed } from "./state.ts";
+
+/** Element `i` of `bits` bits. */
+const lane = (v: bigint, bits: number, i: number): bigint => low(bits, v >> BigInt(bits * i));
+
+/** The vector of 128 / `bits` elements that `element` gives. */
+function build(bits: number, element: (i: number) => bigint): bigint {
+  let v = 0n;
+  for (let i = 128 / bits - 1; i >= 0; i--) v = (v << BigInt(bits)) | low(bits, element(i));
+  return v;
+}
+
+/** What x becomes in the nearest of the values that `bits` bits, signed or not, can hold. */
+function saturate(bits: number, isSigned: boolean, x: bigint): bigint {
+  const top = (1n << BigInt(isSigned ? bits - 1 : bits)) - 1n;
+  const bottom = isSigned ? -top - 1n : 0n;
+  return x > top ? top : x < bottom ? bottom : x;
+}
+
+const LANE_BITS: Readonly<Record<string, number>> = { b: 8, w: 16, d: 32, q: 64, bw: 8, wd: 16, dq: 32, qdq: 64 };
+
+type Binary = (d: bigint, a: bigint) => bigint;
+
+const least = (x: bigint, y: bigint): bigint => (x - y < 0n ? x : y);
+const most = (x: bigint, y: bigint): bigint => (x - y > 0n ? x : y);
+
+/** Element-wise operations by stem; an element comes sign-extended if the stem is in SIGNED. */
+const ELEMENTS: Readonly<Record<string, (x: bigint, y: bigint, bits: number) => bigint>> = {
+  add: (x, y) => x + y,
+  sub: (x, y) => x - y,
+  adds: (x, y, bits) => saturate(bits, true, x + y),
+  addus: (x, y, bits) => saturate(bits, false, x + y),
+  subs: (x, y, bits) => saturate(bits, true, x - y),
+  subus: (x, y, bits) => saturate(bits, false, x - y),
+  cmpeq: (x, y) => (x === y ? -1n : 0n),
+  cmpgt: (x, y) => (x > y ? -1n : 0n),
+  minu: least,
+  mins: least,
+  maxu: most,
+  maxs: most,
+  avg: (x, y) => (x + y + 1n) >> 1n,
+  mull: (x, y) => x * y,
+};
+const SIGNED: ReadonlySet<string> = new Set(["adds", "subs", "cmpgt", "mins", "maxs"]);
+
+/** Interleaves the elements of the low (PUNPCKL..) or high halves: d's first. */
+function unpack(bits: number, high: boolean): Binary {
+  const first = high ? 64 / bits : 0;
+  return (d, a) => build(bits, (i) => lane(i % 2 === 0 ? d : a, bits, first + (i >> 1)));
+}
+
+/** Halves the elements' size with saturation from signed values: d's are the low half. */
+function pack(bits: number, isSigned: boolean): Binary {
+  const half = 64 / bits;
+  return (d, a) =>
+    build(bits, (i) => {
+      const wide = lane(i < half ? d : a, bits * 2, i % half);
+      return saturate(bits, isSigned, signed(bits * 2, wide));
+    });
+}
+
+function binary(name: U.VOp): Binary {
+  switch (name) {
+    case "and":
+      return (d, a) => d & a;
+    case "andnot":
+      return (d, a) => low(128, ~d) & a;
+    case "or":
+      return (d, a) => d | a;
+    case "xor":
+      return (d, a) => d ^ a;
+    case "maddwd":
+      return (d, a) =>
+        build(32, (i) => {
+          const product = (k: number): bigint => signed(16, lane(d, 16, k)) * signed(16, lane(a, 16, k));
+          return product(2 * i) + product(2 * i + 1);
+        });
+    case "packsswb":
+      return pack(8, true);
+    case "packssdw":
+      return pack(16, true);
+    case "packuswb":
+      return pack(8, false);
+    case "packusdw":
+      return pack(16, false);
+  }
+  const interleave = /^unpack([lh])(\w+)$/.exec(name);
+  if (interleave !== null) return unpack(LANE_BITS[interleave[2]!]!, interleave[1] === "h");
+  const stem = name.slice(0, -1);
+  const bits = LANE_BITS[name.slice(-1)]!;
+  const element = ELEMENTS[stem]!;
+  const cut = SIGNED.has(stem) ? signed : low;
+  return (d, a) => build(bits, (i) => element(cut(bits, lane(d, bits, i)), cut(bits, lane(a, bits, i)), bits));
+}
+
+function installBinary(table: EvaluateTable): void {
+  for (const name of U.V_OPS) {
+    const op = binary(name);
+    table[U.vop(name)] = (m, u) => {
+      m.setVector(m.d(u), op(m.vector(m.d(u)), m.vector(m.a(u))));
+      return U.H_OK;
+    };
+  }
+}
+
+/** A count of the element's size or more gives zero, or the sign. */
+const SHIFTS: readonly (readonly [number, number, (x: bigint, n: bigint, bits: number) => bigint])[] = [
+  [U.U_VSHLW_I, 16, (x, n) => x << n],
+  [U.U_VSHLD_I, 32, (x, n) => x << n],
+  [U.U_VSHLQ_I, 64, (x, n) => x << n],
+  [U.U_VSHRW_I, 16, (x, n) => x >> n],
+  [U.U_VSHRD_I, 32, (x, n) => x >> n],
+  [U.U_VSHRQ_I, 64, (x, n) => x >> n],
+  [U.U_VSARW_I, 16, (x, n, bits) => signed(bits, x) >> n],
+  [U.U_VSARD_I, 32, (x, n, bits) => signed(bits, x) >> n],
+];
+
+function installShifts(table: EvaluateTable): void {
+  for (const [kind, bits, op] of SHIFTS)
+    table[kind] = (m, u) => {
+      const d = m.vector(m.d(u));
+      const n = low(32, m.imm(u));
+      m.setVector(
+        m.d(u),
+        build(bits, (i) => op(lane(d, bits, i), n, bits)),
+      );
+      return U.H_OK;
+    };
+  table[U.U_VBYTESHL] = (m, u) => {
+    m.setVector(m.d(u), low(128, m.vector(m.d(u)) << (m.imm(u) * 8n)));
+    return U.H_OK;
+  };
+  table[U.U_VBYTESHR] = (m, u) => {
+    m.setVector(m.d(u), m.vector(m.d(u)) >> (m.imm(u) * 8n));
+    return U.H_OK;
+  };
+  table[U.U_VSHUFD] = (m, u) => {
+    const a = m.vector(m.a(u));
+    const order = Number(low(8, m.imm(u)));
+    m.setVector(
+      m.d(u),
+      build(32, (i) => lane(a, 32, (order >> (2 * i)) & 3)),
+    );
+    return U.H_OK;
+  };
+  table[U.U_VMOVMSKB] = (m, u) => {
+    const a = m.vector(m.a(u));
+    let mask = 0n;
+    for (let i = 0; i < 16; i++) if (bit(a, 8 * i + 7)) mask |= 1n << BigInt(i);
+    m.set(m.d(u), 3, mask);
+    return U.H_OK;
+  };
+}
+
+/** Kind, bytes, alignment asked for. */
+const LOADS = [
+  [U.U_VLOAD, 16, 1],
+  [U.U_VLOADA, 16, 16],
+  [U.U_VLOAD64, 8, 1],
+  [U.U_VLOAD32, 4, 1],
+] as const;
+const STORES = [
+  [U.U_VSTORE, 16, 1],
+  [U.U_VSTOREA, 16, 16],
+  [U.U_VSTORE64, 8, 1],
+  [U.U_VSTORE32, 4, 1],
+] as const;
+
+const misaligned = (address: bigint, alignment: number): boolean => address % BigInt(alignment) !== 0n;
+
+function installMemory(table: EvaluateTable): void {
+  for (const [kind, bytes, alignment] of LOADS)
+    table[kind] = (m, u) => {
+      const address = m.address(u);
+      if (misaligned(address, alignment)) return raise(m.core, VEC_GP);
+      const status = m.load(u, address, bytes);
+      if (status === U.H_OK) m.setVector(m.d(u), m.loaded);
+      return status;
+    };
+  for (const [kind, bytes, alignment] of STORES)
+    table[kind] = (m, u) => {
+      const address = m.address(u);
+      if (misaligned(address, alignment)) return raise(m.core, VEC_GP);
+      return m.store(u, address, bytes, m.vector(m.d(u)));
+    };
+}
+
+function installMoves(table: EvaluateTable): void {
+  const move = (kind: number, result: (d: bigint, a: bigint) => bigint): void => {
+    table[kind] = (m, u) => {
+      m.setVector(m.d(u), result(m.vector(m.d(u)), m.vector(m.a(u))));
+      return U.H_OK;
+    };
+  };
+  const keepAbove = (bits: number) => (d: bigint, a: bigint) => ((d >> BigInt(bits)) << BigInt(bits)) | low(bits, a);
+  move(U.U_VMOV, (_d, a) => a);
+  move(U.U_VMOVLO64, keepAbove(64));
+  move(U.U_VMOVZ64, (_d, a) => low(64, a));
+  move(U.U_VMOVLO32, keepAbove(32));
+  for (const [from, to, sz] of [
+    [U.U_VFROM32, U.U_VTO32, 2],
+    [U.U_VFROM64, U.U_VTO64, 3],
+  ] as const) {
+    table[from] = (m: State, u: number) => {
+      m.setVector(m.d(u), m.get(m.a(u), sz));
+      return U.H_OK;
+    };
+    table[to] = (m: State, u: number) => {
+      m.set(m.d(u), sz, m.vector(m.a(u)));
+      return U.H_OK;
+    };
+  }
+}
+
+export function installVector(table: EvaluateTable): void {
+  installBinary(table);
+  installShifts(table);
+  installMemory(table);
+  installMoves(table);
+}

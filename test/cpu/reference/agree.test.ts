@@ -1,0 +1,84 @@
+import fc from "fast-check";
+import { describe, it } from "vitest";
+import { makeReference } from "../../../cpu/reference/evaluator.ts";
+import { BareCore, type BareFault, CODE } from "../../support/bare-core.ts";
+import { type Program, programs } from "./programs.ts";
+
+const interpreter = new BareCore();
+const reference = new BareCore(makeReference);
+const CYCLES = 400;
+
+function describeProgram(program: Program): string {
+  const registers = program.options.registers!.map((value, n) => `r${n}=${value.toString(16)}`).join(" ");
+  return `${program.text}\n${registers}\nslice ${program.slice}`;
+}
+
+/** Runs a program, skipping instructions that fault, and tells everything that can be seen. */
+function outcome(bare: BareCore, program: Program, slice: number): unknown {
+  bare.reset(program.code, program.options);
+  // Data begins as a pattern, so that loads differ.
+  const { arena } = bare;
+  for (let n = 0; n < 0x4000; n++) arena.u8[arena.ram + 0x20000 + n] = (n * 167 + (n >> 8)) & 255;
+  const base = (program.bits === 16 ? 0 : CODE) + program.options.start!;
+  const resume = (fault: BareFault): number => {
+    const next = program.starts.find((at) => base + at > fault.rip);
+    return next === undefined || fault.rip < base ? -1 : base + next;
+  };
+  try {
+    return { ...bare.runThrough(CYCLES, slice, resume), state: bare.state() };
+  } catch (error) {
+    throw new Error(`${String(error)}\n${describeProgram(program)}`);
+  }
+}
+
+/** The lines in which two outcomes differ. */
+function difference(expected: unknown, found: unknown): string[] {
+  const left = JSON.stringify(expected, null, 1).split("\n");
+  const right = JSON.stringify(found, null, 1).split("\n");
+  const lines: string[] = [];
+  for (let n = 0; n < Math.max(left.length, right.length); n++)
+    if (left[n] !== right[n]) lines.push(`${left[n] ?? ""}  <>  ${right[n] ?? ""}`);
+  return lines;
+}
+
+/** Throws a readable report if the outcomes differ. */
+function compare(program: Program, expected: unknown, found: unknown): void {
+  const lines = difference(expected, found);
+  if (lines.length === 0) return;
+  throw new Error(`${describeProgram(program)}\n${lines.slice(0, 30).join("\n")}`);
+}
+
+function agree(program: Program): void {
+  compare(program, outcome(reference, program, program.slice), outcome(interpreter, program, program.slice));
+}
+
+/** Tells the shortest program that fails, and why; the values behind it are long. */
+function reporter<T>(details: fc.RunDetails<T>): void {
+  if (!details.failed) return;
+  const cause = details.errorInstance instanceof Error ? details.errorInstance.message : String(details.errorInstance);
+  throw new Error(`seed ${details.seed}, path ${details.counterexamplePath?.slice(0, 40)}\n${cause}`);
+}
+
+const RUNS = Number(process.env.XENOSCOPE_PROGRAMS ?? 150);
+
+describe("interpreter and reference", () => {
+  for (const [name, bits, cpl] of [
+    ["64-bit user code", 64, 3],
+    ["64-bit kernel code", 64, 0],
+    ["32-bit code", 32, 0],
+    ["real-mode code", 16, 0],
+  ] as const)
+    it(`agree on registers, flags, memory, counts and faults of random ${name}`, () => {
+      fc.assert(fc.property(programs(bits, cpl, 25), agree), { numRuns: RUNS, reporter });
+    });
+
+  it("give the same run in slices of any length", () => {
+    fc.assert(
+      fc.property(programs(64, 3, 25), (program) => {
+        const whole = outcome(interpreter, program, 100_000);
+        for (const slice of [1, 5, 64]) compare(program, whole, outcome(interpreter, program, slice));
+      }),
+      { numRuns: RUNS >> 1, reporter },
+    );
+  });
+});

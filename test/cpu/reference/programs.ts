@@ -1,0 +1,211 @@
+/** Random machine code for engines to agree on: fast-check arbitraries that shrink to short programs. */
+import fc from "fast-check";
+import { decode } from "../../../cpu/decode/decoder.ts";
+import { format } from "../../../cpu/decode/disasm.ts";
+import { DECODE_OK, Instruction, ROW_MODRM, ROW_PRIV, ROW_SOLO } from "../../../cpu/decode/instruction.ts";
+import { DISPATCH, ROW_FEATURE, ROW_FLAGS } from "../../../cpu/decode/table.ts";
+import type { BareOptions } from "../../support/bare-core.ts";
+import { CODE, DATA, DATA_BYTES } from "../../support/bare-core.ts";
+
+type Bits = 16 | 32 | 64;
+
+/** One instruction before its bytes are known. */
+interface Recipe {
+  opcode: number;
+  prefix: number;
+  rex: number;
+  modrm: number;
+  /** How the memory operand is addressed. */
+  address: number;
+  /** Where it points. */
+  place: number;
+  offset: number;
+  tail: readonly number[];
+}
+
+/** (map << 10) | (prefix column << 8) | opcode of everything that decodes in the variant; integer maps several times. */
+function opcodes(variant: number): number[] {
+  const list: number[] = [];
+  for (let at = 0; at < 0x1000; at++) {
+    const row = DISPATCH[(variant << 12) | at]!;
+    if (row === 0) continue;
+    const map = at >> 10;
+    const integer = row < 0 || ROW_FEATURE[row] === 0;
+    const times = map === 0 ? 6 : integer ? 2 : 1;
+    for (let n = 0; n < times; n++) list.push(at);
+  }
+  return list;
+}
+const OPCODES = { 16: opcodes(0), 32: opcodes(0), 64: opcodes(1) } as const;
+/** Opcodes that lead nowhere useful: far transfers of control and returns to what the stack holds. */
+const AVOIDED: ReadonlySet<number> = new Set([0xc2, 0xc3, 0xca, 0xcb, 0xcf, 0xe8, 0xe9, 0x9a, 0xea, 0xf4]);
+
+const PREFIXES = [[], [0x66], [0xf3], [0xf2]];
+
+const recipe: fc.Arbitrary<Recipe> = fc.record({
+  opcode: fc.nat(0xffff),
+  prefix: fc.nat(63),
+  rex: fc.nat(31),
+  modrm: fc.nat(255),
+  address: fc.nat(15),
+  place: fc.nat(15),
+  offset: fc.nat(0x3fff),
+  tail: fc.array(fc.nat(255), { minLength: 8, maxLength: 8 }),
+});
+
+const ins = new Instruction();
+
+/** Linear address of a memory operand: mostly plain data, sometimes a page end, a special page, or the code. */
+function target(r: Recipe, codeBytes: number): number {
+  const page = r.offset >> 12;
+  switch (r.place) {
+    case 0:
+      return DATA + page * 0x1000 + 0x1000 - (r.offset & 15);
+    case 1:
+      return DATA + 3 * 0x1000 + 0x1000 - (r.offset & 15);
+    case 2:
+      return DATA + (4 + page) * 0x1000 + (r.offset & 0xfff);
+    case 3:
+      return DATA + 7 * 0x1000 + ((r.offset & 0xfff) % Math.max(codeBytes, 64));
+    case 4:
+      return CODE + (r.offset % Math.max(codeBytes, 64));
+    case 5:
+      return DATA + (r.offset & ~15);
+    default:
+      return DATA + r.offset;
+  }
+}
+
+function encode(r: Recipe, bits: Bits, at: number, codeBytes: number): number[] {
+  const list = OPCODES[bits];
+  const code = list[r.opcode % list.length]!;
+  const opcode = code & 255;
+  const out: number[] = [];
+  if (r.prefix === 60) out.push(0xf0);
+  if (r.prefix === 61) out.push(0x67);
+  if (r.prefix === 62) out.push(0x64);
+  out.push(...PREFIXES[(code >> 8) & 3]!);
+  if (bits === 64 && r.rex > 15) out.push(0x40 | (r.rex & 15));
+  const map = code >> 10;
+  if (map > 0) out.push(0x0f);
+  if (map === 2) out.push(0x38);
+  if (map === 3) out.push(0x3a);
+  out.push(opcode);
+  if (map === 0 && AVOIDED.has(opcode)) return [0x90];
+  // Branches go a few bytes on.
+  if (map === 0 && ((opcode & 0xf0) === 0x70 || (opcode >= 0xe0 && opcode <= 0xe3) || opcode === 0xeb))
+    return [...out, r.tail[0]! & 15];
+  if (map === 1 && (opcode & 0xf0) === 0x80)
+    return bits === 16 ? [...out, r.tail[0]! & 15, 0] : [...out, r.tail[0]! & 15, 0, 0, 0];
+  const row = DISPATCH[((bits === 64 ? 1 : 0) << 12) | code]!;
+  const hasModrm = row < 0 || (ROW_FLAGS[row]! & ROW_MODRM) !== 0;
+  if (!hasModrm) return [...out, ...r.tail];
+  const memory = (r.modrm & 0xc0) !== 0xc0;
+  // FF /2../5 are indirect calls and jumps.
+  const modrm =
+    map === 0 && opcode === 0xff && ((r.modrm >> 3) & 7) >= 2 && ((r.modrm >> 3) & 7) < 6 ? r.modrm & 0xc7 : r.modrm;
+  if (!memory) return [...out, modrm, ...r.tail];
+  const reg = modrm & 0x38;
+  const where = target(r, codeBytes);
+  if (r.address < 11) {
+    if (bits === 16) {
+      const offset = (where - DATA) & 0xffff;
+      return [...out, reg | 6, offset & 255, offset >> 8, ...r.tail];
+    }
+    const head = [...out, reg | 5];
+    const full = Uint8Array.from([...head, 0, 0, 0, 0, ...r.tail]);
+    const status = decode(ins, full, 0, full.length, bits);
+    const length = status === DECODE_OK ? ins.length : full.length;
+    const disp = bits === 64 ? where - (at + length) : where;
+    return [...head, disp & 255, (disp >> 8) & 255, (disp >> 16) & 255, (disp >> 24) & 255, ...r.tail];
+  }
+  return [...out, modrm, ...r.tail];
+}
+
+/** Exact bytes of the instruction that `raw` begins with, or null if it may not be part of a program. */
+function accept(raw: readonly number[], bits: Bits, privileged: boolean): number[] | null {
+  const status = decode(ins, Uint8Array.from(raw), 0, raw.length, bits);
+  if (status !== DECODE_OK) return raw.slice(0, 3);
+  const flags = ROW_FLAGS[ins.row]!;
+  if (privileged && flags & (ROW_PRIV | ROW_SOLO)) return null;
+  return raw.slice(0, ins.length);
+}
+
+export interface Program {
+  bits: Bits;
+  code: Uint8Array;
+  /** Offsets of the instructions in `code`; the last is its length. */
+  starts: number[];
+  options: BareOptions;
+  slice: number;
+  text: string;
+}
+
+const U64 = fc.oneof(
+  fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+  fc.constantFrom(0n, 1n, 0x7fn, 0x80n, 0xffn, 0x7fffn, 0x8000n, 0xffffn, 0x7fffffffn, 0x80000000n, 0xffffffffn),
+  fc.constantFrom((1n << 63n) - 1n, 1n << 63n, (1n << 64n) - 1n),
+  fc.nat(DATA_BYTES - 1).map((n) => BigInt(DATA + n)),
+  fc.nat(40).map((n) => BigInt(n)),
+);
+
+/** rSI, rDI point at data, rSP at the stack, the others anywhere. */
+const registers = fc.tuple(fc.array(U64, { minLength: 16, maxLength: 16 }), fc.nat(0x3fff), fc.nat(0x3fff));
+
+export function programs(bits: Bits, cpl: 0 | 3, maxLength: number): fc.Arbitrary<Program> {
+  return fc
+    .record({
+      recipes: fc.array(recipe, { minLength: 1, maxLength }),
+      registers,
+      flags: fc.nat(0xfff),
+      vectors: fc.uint8Array({ minLength: 256, maxLength: 256 }),
+      start: fc.constantFrom(0, 0, 200, 0xff0, 0xffb),
+      slice: fc.constantFrom(1, 3, 17, 100_000),
+    })
+    .map(({ recipes, registers: [values, si, di], flags, vectors, start, slice }) => {
+      const code: number[] = [];
+      const starts: number[] = [];
+      const base = (bits === 16 ? 0 : CODE) + start;
+      for (const r of recipes) {
+        const raw = encode(r, bits, CODE + start + code.length, start + recipes.length * 4);
+        const exact = accept(raw, bits, bits !== 64 || cpl === 0);
+        if (exact === null) continue;
+        starts.push(code.length);
+        code.push(...exact);
+      }
+      starts.push(code.length);
+      code.push(0x0f, 0x0b, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x0f, 0x0b);
+      const bytes = Uint8Array.from(code);
+      const gpr = [...values];
+      const top = bits === 16 ? 0x1000n : 0x31000n;
+      gpr[4] = top;
+      gpr[6] = BigInt((bits === 16 ? 0 : DATA) + si);
+      gpr[7] = BigInt((bits === 16 ? 0 : DATA) + di);
+      return {
+        bits,
+        code: bytes,
+        starts,
+        slice,
+        options: {
+          bits,
+          cpl,
+          registers: bits === 64 ? gpr : gpr.map((v) => v & 0xffffffffn),
+          flags: flags & 0xcd5,
+          vectors,
+        },
+        text: listing(bytes, starts, bits, base),
+      };
+    });
+}
+
+export function listing(code: Uint8Array, starts: readonly number[], bits: Bits, base: number): string {
+  return starts
+    .map((at) => {
+      const status = decode(ins, code, at, code.length, bits);
+      const text = status === DECODE_OK ? format(ins, BigInt(base + at)) : `(status ${status})`;
+      const length = status === DECODE_OK ? ins.length : 3;
+      const hex = [...code.subarray(at, at + length)].map((b) => b.toString(16).padStart(2, "0")).join(" ");
+      return `${(base + at).toString(16)}  ${hex.padEnd(36)} ${text}`;
+    })
+    .join("\n");
+}
