@@ -1,10 +1,19 @@
 // State images in guest memory: a buffer that is read from, or written to, a linear address in one go, so that every
 // fault comes before any state changes.
 
-import { BUS_DATA } from "../arena.ts";
+import { BUS_DATA, MODE } from "../arena.ts";
 import type { Core } from "../core.ts";
-import { KIND_CURRENT, probeWrite, readLinear, writeLinear } from "../mmu/access.ts";
-import { H_OK } from "../uops/uop.ts";
+import {
+  KIND_CURRENT,
+  probeWrite,
+  readLinear,
+  TRANSLATE_EXIT,
+  TRANSLATE_FAULT,
+  translateRead,
+  translateWrite,
+  writeLinear,
+} from "../mmu/access.ts";
+import { H_EXIT_AT, H_FAULT, H_OK, MODE_64, MODE_CODE_MASK } from "../uops/uop.ts";
 
 /** Bytes of the largest image: legacy region, XSAVE header, AVX component. */
 export const IMAGE_BYTES = 1024;
@@ -13,18 +22,27 @@ export const IMAGE_BYTES = 1024;
 export const image: Uint8Array = new Uint8Array(IMAGE_BYTES);
 export const imageView: DataView = new DataView(image.buffer);
 
+/** Bytes moved at a time where the image crosses a page or touches a device, watched or logged memory. */
 const CHUNK = 16;
 
-/** High word of hi:lo + offset. */
-function highAt(lo: number, hi: number, offset: number): number {
-  return (lo >>> 0) + offset > 0xffffffff ? (hi + 1) | 0 : hi;
+/** High word of hi:lo + offset; outside 64-bit mode linear addresses wrap at 4 GiB. */
+function highAt(core: Core, lo: number, hi: number, offset: number): number {
+  if ((lo >>> 0) + offset <= 0xffffffff) return hi;
+  return ((core.i32[MODE >>> 2] as number) & MODE_CODE_MASK) === MODE_64 ? (hi + 1) | 0 : 0;
 }
 
 /** Fills image[from, to) from linear hi:lo + from. @returns H_* */
 export function readImage(core: Core, lo: number, hi: number, from: number, to: number): number {
+  const whole = translateRead(core, (lo + from) | 0, highAt(core, lo, hi, from), to - from);
+  if (whole >= 0) {
+    image.set(core.u8.subarray(whole, whole + to - from), from);
+    return H_OK;
+  }
+  if (whole === TRANSLATE_FAULT) return H_FAULT;
+  if (whole === TRANSLATE_EXIT) return H_EXIT_AT;
   for (let at = from; at < to; at += CHUNK) {
     const n = Math.min(CHUNK, to - at);
-    const r = readLinear(core, (lo + at) | 0, highAt(lo, hi, at), n, KIND_CURRENT);
+    const r = readLinear(core, (lo + at) | 0, highAt(core, lo, hi, at), n, KIND_CURRENT);
     if (r !== H_OK) return r;
     image.set(core.u8.subarray(BUS_DATA, BUS_DATA + n), at);
   }
@@ -38,10 +56,17 @@ export function probeImage(core: Core, lo: number, hi: number, bytes: number): n
 
 /** Writes image[from, to) to linear hi:lo + from. @returns H_* */
 export function writeImage(core: Core, lo: number, hi: number, from: number, to: number): number {
+  const whole = translateWrite(core, (lo + from) | 0, highAt(core, lo, hi, from), to - from);
+  if (whole >= 0) {
+    core.u8.set(image.subarray(from, to), whole);
+    return H_OK;
+  }
+  if (whole === TRANSLATE_FAULT) return H_FAULT;
+  if (whole === TRANSLATE_EXIT) return H_EXIT_AT;
   for (let at = from; at < to; at += CHUNK) {
     const n = Math.min(CHUNK, to - at);
     core.u8.set(image.subarray(at, at + n), BUS_DATA);
-    const r = writeLinear(core, (lo + at) | 0, highAt(lo, hi, at), n, KIND_CURRENT);
+    const r = writeLinear(core, (lo + at) | 0, highAt(core, lo, hi, at), n, KIND_CURRENT);
     if (r !== H_OK) return r;
   }
   return H_OK;
