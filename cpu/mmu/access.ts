@@ -167,7 +167,7 @@ function nextHi(core: Core, lo: number, hi: number, bytes: number): number {
 
 function checks(core: Core, lo: number, hi: number, size: number, view: number, write: boolean): number {
   const m = core.mmu;
-  if (m.alignCheck && view === VIEW_USER && size > 1 && lo & ((size > 8 ? 8 : size) - 1)) return raise(core, VEC_AC, 0);
+  if (m.alignCheck && view === VIEW_USER && size > 1 && lo & (Math.min(size, 8) - 1)) return raise(core, VEC_AC, 0);
   return m.watching ? checkWatch(core, lo, hi, size, write) : H_OK;
 }
 

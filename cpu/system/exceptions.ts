@@ -316,7 +316,7 @@ function fillEvent(core: Core, reason: number, vector: number, type: number, err
   const i = core.i32;
   i[A.EXIT_REASON >>> 2] = reason;
   i[A.EXIT_INTR_INFO >>> 2] = infoOf(vector, type, error);
-  i[A.EXIT_INTR_ERROR >>> 2] = error >= 0 ? error : 0;
+  i[A.EXIT_INTR_ERROR >>> 2] = Math.max(error, 0);
   i[A.EXIT_LENGTH >>> 2] = length;
   if (vector === VEC_PF) {
     i[A.EXIT_QUAL >>> 2] = i[A.EXIT_GLA >>> 2]!;
@@ -331,7 +331,7 @@ function fillEvent(core: Core, reason: number, vector: number, type: number, err
 function stash(core: Core, vector: number, type: number, error: number, length: number): void {
   const i = core.i32;
   i[A.INJECT_INFO >>> 2] = infoOf(vector, type, error);
-  i[A.INJECT_ERROR >>> 2] = error >= 0 ? error : 0;
+  i[A.INJECT_ERROR >>> 2] = Math.max(error, 0);
   i[A.INJECT_LENGTH >>> 2] = length;
 }
 

@@ -8,7 +8,7 @@ export function readTsc(core: Core): number {
   const group = core.shared;
   // Cores with different offsets (vcpus of different domains) have clocks of their own.
   const floor = group.lastTsc + core.f64[TSC_OFFSET >>> 3]!;
-  const value = own > floor ? own : floor;
+  const value = Math.max(own, floor);
   group.lastTsc = value - core.f64[TSC_OFFSET >>> 3]!;
   return value;
 }
