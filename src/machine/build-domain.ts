@@ -1,9 +1,10 @@
 /** From a DomainConfig to a domain of the hypervisor, ready to be unpaused: what xl create does. */
-import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
+
 import { BuilderError } from "../../hypervisor/builder/error.ts";
 import type { GuestMemoryWriter } from "../../hypervisor/builder/memory-writer.ts";
-import { planPvh, type PvhPlan } from "../../hypervisor/builder/pvh.ts";
+import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
+import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { SUPERPAGE_FRAMES } from "../../hypervisor/memory/heap.ts";
 import { P2M_RAM_RW } from "../../hypervisor/memory/p2m.ts";
@@ -123,8 +124,10 @@ function writerOf(domain: Domain): GuestMemoryWriter {
     }
   };
   return {
-    write: (gpa, data) => pieces(gpa, data.length, (address, from, bytes) => memory.write(address, data.subarray(from, from + bytes))),
-    zero: (gpa, length) => pieces(gpa, length, (address, _from, bytes) => memory.write(address, ZEROES.subarray(0, bytes))),
+    write: (gpa, data) =>
+      pieces(gpa, data.length, (address, from, bytes) => memory.write(address, data.subarray(from, from + bytes))),
+    zero: (gpa, length) =>
+      pieces(gpa, length, (address, _from, bytes) => memory.write(address, ZEROES.subarray(0, bytes))),
   };
 }
 const ZEROES = new Uint8Array(FRAME);

@@ -6,7 +6,13 @@ import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
 import type { Vcpu } from "../../hypervisor/domain/vcpu.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { faultName, hypercallName } from "../report/names.ts";
-import { type CycleSplit, type DomainReport, type MachineReport, REPORT_SCHEMA_VERSION, type VcpuReport } from "../report/schema.ts";
+import {
+  type CycleSplit,
+  type DomainReport,
+  type MachineReport,
+  REPORT_SCHEMA_VERSION,
+  type VcpuReport,
+} from "../report/schema.ts";
 import type { CpuVendor, EngineName } from "./api.ts";
 
 const FRAME = 4096;
@@ -60,7 +66,9 @@ export function domainReport(domain: Domain): DomainReport {
     type: "pvh",
     memory: domain.totalPages * FRAME,
     state: domain.isShutDown ? "shutdown" : "running",
-    ...(domain.isShutDown && { shutdownReason: SHUTDOWN_NAMES[domain.shutdownCode] ?? `reason ${domain.shutdownCode}` }),
+    ...(domain.isShutDown && {
+      shutdownReason: SHUTDOWN_NAMES[domain.shutdownCode] ?? `reason ${domain.shutdownCode}`,
+    }),
     cycles: vcpus.reduce((sum, v) => add(sum, v.cycles), { user: 0, kernel: 0, hypervisor: 0 }),
     instructions: vcpus.reduce((sum, v) => sum + v.instructions, 0),
     vcpus,
