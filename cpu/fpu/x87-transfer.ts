@@ -2,7 +2,7 @@
 // operand; memory operands are in slot S_T0 (bits 79..64 of a ten-byte one in S_T1). A store leaves what to write
 // there; the slots come in with the old contents of memory, so an operation that must not store leaves them alone.
 
-import { FPR, FPU_CW, FPU_SW, FPU_TW, S_RAX, S_T0, S_T1 } from "../arena.ts";
+import { FPU_CW, FPU_SW, FPU_TW, S_RAX, S_T0, S_T1 } from "../arena.ts";
 import type { Core } from "../core.ts";
 import { FLAG_CF, FLAG_PF, FLAG_ZF, getFlags } from "../flags.ts";
 import {
@@ -367,10 +367,4 @@ export function fnop(): void {}
 export function enterMmx(m: Core): void {
   setTop(m, 0);
   m.i32[FPU_TW >> 2] = 0;
-}
-
-/** Writes an MMX register (0..7): the significand of its x87 register, whose exponent and sign become all ones. */
-export function writeMmx(m: Core, register: number, value: bigint): void {
-  m.u64[(FPR + register * 16) >> 3] = value;
-  m.u16[(FPR + register * 16 + 8) >> 1] = 0xffff;
 }
