@@ -1,6 +1,7 @@
 /** The machine: memory, engine, hypervisor and its domains put together, behind the interface of api.ts. */
 import { Arena, MAX_RAM_BYTES } from "../../cpu/arena.ts";
 import { CoreGroup } from "../../cpu/core.ts";
+import { makeReference } from "../../cpu/reference/evaluator.ts";
 import { Engine } from "../../cpu/run.ts";
 import { Daemons } from "../../hypervisor/daemons/daemons.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
@@ -10,8 +11,15 @@ import { runMachine } from "../../hypervisor/run.ts";
 import { CPU_FREQUENCY } from "../../hypervisor/time/frequency.ts";
 import type { DomainReport, MachineReport } from "../report/schema.ts";
 import {
-  type CpuVendor, type DomainConsole, type DomainStatus, type EngineName, type MachineApi, type MachineConfig, MachineConfigError,
-  type RunLimits, type RunOutcome,
+  type CpuVendor,
+  type DomainConsole,
+  type DomainStatus,
+  type EngineName,
+  type MachineApi,
+  type MachineConfig,
+  MachineConfigError,
+  type RunLimits,
+  type RunOutcome,
 } from "./api.ts";
 import { buildDomain, framesOf, type PreparedDomain, prepareDomain } from "./build-domain.ts";
 import { domainReport, machineReport } from "./report.ts";
@@ -48,7 +56,7 @@ export class Machine implements MachineApi {
       pcpus: config.pcpus ?? 1,
       cpu: this.vendor,
     });
-    engine = new Engine(this.hypervisor.xenCore);
+    engine = new Engine(this.hypervisor.xenCore, this.engineName === "reference" ? makeReference : undefined);
     this.daemons = new Daemons(this.hypervisor);
     this.hypervisor.onShutdown = (domain) => this.daemons.shutdown(domain);
   }
