@@ -100,9 +100,11 @@ void raw_write(const char *text, size_t length)
             return;
         debug_port = known = true;
     }
-    if (!known)
-        debug_port = inb(0xe9) == 0xe9;
-    known = true;
+    if (!known) {
+        outb(0x3ff, 0x5a); /* the scratch register tells a serial port from nothing */
+        debug_port = inb(0xe9) == 0xe9 || inb(0x3ff) != 0x5a;
+        known = true;
+    }
     for (size_t i = 0; i < length; i++) {
         if (debug_port) {
             outb(0xe9, (uint8_t)text[i]);
@@ -136,6 +138,15 @@ void panic(const char *why)
     power_off(SHUTDOWN_crash);
 }
 
+static bool has_word(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = text; *p; p++)
+        if ((p == text || p[-1] == ' ') && !strncmp(p, word, n) && (!p[n] || p[n] == ' '))
+            return true;
+    return false;
+}
+
 void main(const struct start_info *info);
 void main(const struct start_info *info)
 {
@@ -149,7 +160,7 @@ void main(const struct start_info *info)
         format_into(cmdline, sizeof(cmdline), "%s", (const char *)info->cmdline);
     find_memory(info);
     paging_init(memmap, machine.memmap_entries);
-    if (find_xen())
+    if (!has_word(cmdline, "xen=off") && find_xen())
         connect_xen();
     else
         alone();

@@ -65,7 +65,7 @@ static void traps(void)
     TRAPS("trap.user-hlt", enter_user((uintptr_t)user_privileged, 0), 13, 0);
     TRAPS("trap.user-read", enter_user((uintptr_t)image_start, 0), 14, 0x15);
     idt_present(6, false);
-    TRAPS("trap.gate-absent", __asm__ volatile("ud2"), 11, 6 << 3 | 2);
+    TRAPS("trap.gate-absent", __asm__ volatile("ud2"), 11, 6 << 3 | 3); /* index 6, in the IDT, while an earlier event was delivered */
     idt_present(11, false);
     TRAPS("trap.double", __asm__ volatile("ud2"), 8, 0);
     idt_present(6, true);
