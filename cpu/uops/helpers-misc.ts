@@ -1,6 +1,7 @@
 /** Helpers of the flag instructions, BOUND and the random numbers. */
-import { RANDOM_STATE, RFLAGS_SYS, S_RAX, SLOTS } from "../arena.ts";
-import { type Core, raise, VEC_BR } from "../core.ts";
+import { RANDOM_STATE, RFLAGS_SYS, S_RAX, SEG, SEG_LIMIT, SEG_STRIDE, SLOTS } from "../arena.ts";
+import { type Core, raise, VEC_BR, VEC_GP } from "../core.ts";
+import { SEG_CS } from "../decode/instruction.ts";
 import {
   FLAG_AF,
   FLAG_CF,
@@ -13,7 +14,7 @@ import {
   setArithmeticFlags,
 } from "../flags.ts";
 import { defineHelper } from "./helpers.ts";
-import { FIELD_A, FIELD_B, FIELD_C, FIELD_D, slotWord, writeSlot } from "./helpers-integer.ts";
+import { DISP, FIELD_A, FIELD_B, FIELD_C, FIELD_D, slotWord, writeSlot } from "./helpers-integer.ts";
 import { H_OK } from "./uop.ts";
 
 const AH = SLOTS + S_RAX + 1;
@@ -43,6 +44,26 @@ export const HELPER_BOUND: number = defineHelper("BOUND", (core, u) => {
   const lower = core.i32[slotWord(core, u, FIELD_A)]! << shift;
   const upper = core.i32[slotWord(core, u, FIELD_B)]! << shift;
   return index < lower || index > upper ? raise(core, VEC_BR) : H_OK;
+});
+
+/** When HELPER_NEAR_TARGET checks: always, or depending on slot b. */
+export const GATE_ALWAYS = 0;
+export const GATE_NONZERO = 1;
+export const GATE_ZERO = 2;
+
+const CS_LIMIT = (SEG + SEG_CS * SEG_STRIDE + SEG_LIMIT) >>> 2;
+
+/** U_HELPER: #GP(0) if S[a] + disp, cut to d = 2 or 4 bytes, is beyond the limit of CS; c = GATE_* about S[b]. */
+export const HELPER_NEAR_TARGET: number = defineHelper("near branch target", (core, u) => {
+  const gate = core.u8[u + FIELD_C]!;
+  if (gate !== GATE_ALWAYS) {
+    const b = slotWord(core, u, FIELD_B);
+    const zero = (core.i32[b]! | core.i32[b + 1]!) === 0;
+    if (zero !== (gate === GATE_ZERO)) return H_OK;
+  }
+  const target = core.i32[slotWord(core, u, FIELD_A)]! + core.i32[(u + DISP) >>> 2]!;
+  const offset = core.u8[u + FIELD_D] === 2 ? target & 0xffff : target >>> 0;
+  return offset > core.u32[CS_LIMIT]! ? raise(core, VEC_GP, 0) : H_OK;
 });
 
 const RANDOM = RANDOM_STATE >>> 2;

@@ -3,12 +3,32 @@ import { S_RCX, S_RIPBASE, S_RSP, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_REL } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { type BlockBuilder, defineLifter, type Lifter, sizeIndex } from "./builder.ts";
-import { addTo, isMemory, loadTop, push, setSum, slotOf, stackSize, zeroExtend } from "./lift-common.ts";
+import { GATE_ALWAYS, GATE_NONZERO, GATE_ZERO, HELPER_NEAR_TARGET } from "./helpers-misc.ts";
+import { isMemory, loadTop, push, setSum, slotOf, stackSize, zeroExtend } from "./lift-common.ts";
 import * as U from "./uop.ts";
 
 /** Displacement of a relative branch from the block's first byte. */
 function target(b: BlockBuilder, ins: Instruction): number {
   return (b.next + ins.immLo) | 0;
+}
+
+/**
+ * Where CS is not flat, a target beyond its limit is #GP(0) on the branch (SDM, JMP): emits that check for the target
+ * S[a] + disp before anything changes. `gate` is one of GATE_*, about slot `gateSlot`. In real-address and
+ * virtual-8086 mode a 16-bit target is always within the limit.
+ */
+function checkTarget(b: BlockBuilder, ins: Instruction, a: number, disp: number, gate: number, gateSlot: number): void {
+  if (!mayExceedLimit(b, ins)) return;
+  b.helper(HELPER_NEAR_TARGET, ins.opSize, a, gateSlot, gate, disp);
+}
+
+function mayExceedLimit(b: BlockBuilder, ins: Instruction): boolean {
+  if (b.is64 || b.mode & U.MODE_FLAT) return false;
+  return ins.opSize === 4 || (b.mode & (U.MODE_PE | U.MODE_VM)) === U.MODE_PE;
+}
+
+function checkRelative(b: BlockBuilder, ins: Instruction, gate: number, gateSlot: number): void {
+  checkTarget(b, ins, S_RIPBASE, target(b, ins), gate, gateSlot);
 }
 
 function jump(b: BlockBuilder, ins: Instruction): void {
@@ -29,14 +49,28 @@ function indirectTarget(b: BlockBuilder, ins: Instruction): number {
 }
 
 defineLifter((b, ins) => {
-  if (ins.kind[0] === OP_REL) jump(b, ins);
-  else b.terminal(U.U_JMP_R, 0, indirectTarget(b, ins), 0, 0, 0, 0);
+  if (ins.kind[0] === OP_REL) {
+    checkRelative(b, ins, GATE_ALWAYS, S_ZERO);
+    jump(b, ins);
+    return;
+  }
+  const a = indirectTarget(b, ins);
+  checkTarget(b, ins, a, 0, GATE_ALWAYS, S_ZERO);
+  b.terminal(U.U_JMP_R, 0, a, 0, 0, 0, 0);
 }, MN.MN_JMP);
 
 for (let cc = 0; cc < 16; cc++)
   defineLifter((b, ins) => {
-    if (b.is64) b.terminal(U.U_JCC + cc, 0, 0, 0, 0, target(b, ins), 0);
-    else b.terminal(U.U_JCC_L, 0, 0, cc, ins.opSize, target(b, ins), 0);
+    if (b.is64) {
+      b.terminal(U.U_JCC + cc, 0, 0, 0, 0, target(b, ins), 0);
+      return;
+    }
+    if (mayExceedLimit(b, ins)) {
+      b.rr(U.U_MOV_RR + 3, S_T0, S_ZERO);
+      b.rr(U.U_SETCC, S_T0, S_ZERO, cc);
+      checkRelative(b, ins, GATE_NONZERO, S_T0);
+    }
+    b.terminal(U.U_JCC_L, 0, 0, cc, ins.opSize, target(b, ins), 0);
   }, MN.MN_JO + cc);
 
 defineLifter((b, ins) => {
@@ -47,6 +81,8 @@ defineLifter((b, ins) => {
     return;
   }
   const a = relative ? S_ZERO : indirectTarget(b, ins);
+  if (relative) checkRelative(b, ins, GATE_ALWAYS, S_ZERO);
+  else checkTarget(b, ins, a, 0, GATE_ALWAYS, S_ZERO);
   b.emit(U.U_LEA32, S_T0, S_RIPBASE, S_ZERO, S_ZERO, 0, b.next, 0);
   push(b, ins.opSize, S_T0);
   if (relative) jump(b, ins);
@@ -61,16 +97,10 @@ defineLifter((b, ins) => {
     return;
   }
   loadTop(b, ins.opSize, S_T0);
+  checkTarget(b, ins, S_T0, 0, GATE_ALWAYS, S_ZERO);
   setSum(b, stackSize(b), S_RSP, S_RSP, ins.opSize + release);
   b.terminal(U.U_JMP_R, 0, S_T0, 0, 0, 0, 0);
 }, MN.MN_RET);
-
-/** Slot with rCX cut to the address size and zero-extended. */
-function counter(b: BlockBuilder, ins: Instruction): number {
-  if (ins.addrSize === 8) return S_RCX;
-  zeroExtend(b, ins.addrSize, S_T0, S_RCX);
-  return S_T0;
-}
 
 /** No condition. */
 const ALWAYS = -1;
@@ -79,14 +109,21 @@ const CC_NE = 5;
 
 function loopLifter(cc: number): Lifter {
   return (b, ins) => {
-    addTo(b, ins.addrSize, S_RCX, -1);
-    let a = counter(b, ins);
+    const size = ins.addrSize;
+    // The new count, zero-extended; where it may still fault, rCX keeps the old one until it can't.
+    const check = mayExceedLimit(b, ins);
+    const counter = size === 2 || check ? S_T0 : S_RCX;
+    const kind = size === 8 ? U.U_LEA64 : size === 4 ? U.U_LEA32 : U.U_EA16;
+    b.emit(kind, counter, S_RCX, S_ZERO, S_ZERO, 0, -1, 0);
+    let a = counter;
     if (cc !== ALWAYS) {
       // Not taken if the condition fails: the count that is tested becomes zero then.
       b.rr(U.U_MOV_RR + 3, S_T1, S_ZERO);
       b.rr(U.U_CMOV + 3, S_T1, a, cc);
       a = S_T1;
     }
+    checkRelative(b, ins, GATE_NONZERO, a);
+    if (counter !== S_RCX) b.rr(U.U_MOV_RR + sizeIndex(size), S_RCX, counter);
     b.terminal(U.U_JNZ_R, 0, a, 0, ins.opSize, target(b, ins), 0);
   };
 }
@@ -95,5 +132,8 @@ defineLifter(loopLifter(CC_E), MN.MN_LOOPE);
 defineLifter(loopLifter(CC_NE), MN.MN_LOOPNE);
 
 defineLifter((b, ins) => {
-  b.terminal(U.U_JZ_R, 0, counter(b, ins), 0, ins.opSize, target(b, ins), 0);
+  let a = S_RCX;
+  if (ins.addrSize !== 8) zeroExtend(b, ins.addrSize, (a = S_T0), S_RCX);
+  checkRelative(b, ins, GATE_ZERO, a);
+  b.terminal(U.U_JZ_R, 0, a, 0, ins.opSize, target(b, ins), 0);
 }, MN.MN_JRCXZ);
