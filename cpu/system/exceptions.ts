@@ -474,8 +474,9 @@ export function nmiDeliverable(core: Core): boolean {
   return (i[A.INTERRUPTIBILITY >>> 2]! & (SHADOW_MOV_SS | BLOCKED_NMI)) === 0 && i[A.ACTIVITY >>> 2]! <= HALTED;
 }
 
-/** Takes external interrupt `vector`, which the caller has acknowledged at `core.interrupts`. */
+/** Acknowledges and takes external interrupt `vector`, which `core.interrupts.pending()` named. */
 export function deliverInterrupt(core: Core, vector: number): number {
+  core.interrupts?.acknowledge(vector);
   core.i32[A.COUNT_INTERRUPTS >>> 2]!++;
   core.i32[A.ACTIVITY >>> 2] = ACTIVE;
   return deliverEvent(core, vector, EVENT_EXTERNAL, -1, 0, false, true);
