@@ -1,7 +1,8 @@
 /**
  * The allocator of machine frames. A frame has an owner (a domid, DOMID_XEN for Xen's own, FREE) and a count of references:
  * one for the allocation itself, one for every mapping by another domain. It is scrubbed and free when the count reaches
- * zero, so a page that somebody has mapped never reaches another owner. The order of allocation is a pure
+ * zero, so a page that somebody has mapped never reaches another owner. The reference of the allocation can be dropped once
+ * only (PGC_allocated), however often the owner gives the page back. The order of allocation is a pure
  * function of the calls: lowest frame of the fullest-first 2 MiB blocks.
  */
 import { DOMID_XEN } from "../abi/xen.ts";
@@ -16,6 +17,8 @@ export class Heap {
   /** Owner of each frame. */
   private readonly owners: Int16Array;
   private readonly references: Int32Array;
+  /** 1 while the reference of the allocation is held. */
+  private readonly allocated: Uint8Array;
   /** Free frames in each aligned block of SUPERPAGE_FRAMES. */
   private readonly freeInBlock: Uint16Array;
   /** No block below has a free frame / a partly free block. */
@@ -31,6 +34,7 @@ export class Heap {
     this.frames = memory.arena.frames;
     this.owners = new Int16Array(this.frames).fill(FREE);
     this.references = new Int32Array(this.frames);
+    this.allocated = new Uint8Array(this.frames);
     this.freeInBlock = new Uint16Array(Math.ceil(this.frames / SUPERPAGE_FRAMES));
     for (let mfn = 0; mfn < this.frames; mfn++) this.freeInBlock[mfn >>> 9]!++;
     this.freeFrames = this.frames;
@@ -72,6 +76,7 @@ export class Heap {
   private take(mfn: number, owner: number): void {
     this.owners[mfn] = owner;
     this.references[mfn] = 1;
+    this.allocated[mfn] = 1;
     this.freeInBlock[mfn >>> 9]!--;
     this.freeFrames--;
     this.owned.set(owner, (this.owned.get(owner) ?? 0) + 1);
@@ -103,6 +108,7 @@ export class Heap {
     if (left === 0) this.owned.delete(owner);
     else this.owned.set(owner, left);
     this.memory.zeroFrame(mfn);
+    this.allocated[mfn] = 0;
     this.owners[mfn] = FREE;
     const block = mfn >>> 9;
     this.freeInBlock[block]!++;
@@ -111,21 +117,32 @@ export class Heap {
     this.firstFull = Math.min(this.firstFull, block);
   }
 
+  /** Drops the reference of the allocation, if it is still held (put_page_alloc_ref). */
+  putAllocation(mfn: number): void {
+    if (this.allocated[mfn] === 0) return;
+    this.allocated[mfn] = 0;
+    this.putPage(mfn);
+  }
+
+  isAllocated(mfn: number): boolean {
+    return this.allocated[mfn] === 1;
+  }
+
   referencesOf(mfn: number): number {
     return this.references[mfn]!;
   }
 
   /** Gives a frame with only its allocation reference to another owner. @returns false if somebody still maps it. */
   steal(mfn: number, from: number, to: number): boolean {
-    if (this.ownerOf(mfn) !== from || this.references[mfn] !== 1) return false;
+    if (this.ownerOf(mfn) !== from || this.references[mfn] !== 1 || this.allocated[mfn] === 0) return false;
     this.owners[mfn] = to;
     this.owned.set(from, this.owned.get(from)! - 1);
     this.owned.set(to, (this.owned.get(to) ?? 0) + 1);
     return true;
   }
 
-  /** Every frame of `owner`, ascending. */
+  /** Every frame of `owner` that it has not given back, ascending; not those that only others' mappings keep. */
   *framesOf(owner: number): Generator<number> {
-    for (let mfn = 0; mfn < this.frames; mfn++) if (this.owners[mfn] === owner) yield mfn;
+    for (let mfn = 0; mfn < this.frames; mfn++) if (this.owners[mfn] === owner && this.allocated[mfn] === 1) yield mfn;
   }
 }

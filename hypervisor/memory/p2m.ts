@@ -168,6 +168,13 @@ export class P2m {
     return true;
   }
 
+  /** True if `gfn` begins a 2 MiB block in which no table exists yet, so that `mapSuperpage` can work. */
+  isEmptyBlock(gfn: number): boolean {
+    if (!(gfn >= 0 && gfn <= MAX_GFN) || gfn % SUPERPAGE_FRAMES !== 0) return false;
+    const at = this.entry(gfn, 1, false);
+    return at < 0 || (this.u32[at]! & this.format.present) === 0;
+  }
+
   /** Takes the entry away. @returns the machine frame that was there, -1 none (or no memory to split a superpage). */
   unmap(gfn: number): number {
     const mfn = this.lookup(gfn);
