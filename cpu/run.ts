@@ -48,7 +48,7 @@ export interface BlockRunner {
 }
 
 /** Makes the generated interpreter for the arena of `core`'s group. */
-function interpreter(engine: Engine, core: Core): BlockRunner {
+export function makeInterpreter(_engine: Engine | null, core: Core): BlockRunner {
   const { arena, shared } = core;
   const module = new WebAssembly.Module(generateInterpreter(arena.memory.buffer.byteLength / 0x10000));
   const env = {
@@ -59,7 +59,6 @@ function interpreter(engine: Engine, core: Core): BlockRunner {
     helper: (number: number, u: number): number => HELPERS[number]!(shared.active!, u),
     fault: (vector: number, error: number): number => raise(shared.active!, vector, error),
   };
-  void engine;
   return new WebAssembly.Instance(module, { env }).exports as unknown as BlockRunner;
 }
 
@@ -75,7 +74,7 @@ export class Engine {
     this.blocks = new BlockCache(first);
     this.blocks.onCodePage = (frame) => setFrameAttribute(first, frame, A.FRAME_CODE);
     first.shared.invalidateCode = (address, bytes) => this.blocks.invalidate(address, bytes);
-    this.runner = (makeRunner ?? interpreter)(this, first);
+    this.runner = (makeRunner ?? makeInterpreter)(this, first);
   }
 
   /**

@@ -122,7 +122,7 @@ function installShifts(table: EvaluateTable): void {
   for (const [kind, bits, op] of SHIFTS)
     table[kind] = (m, u) => {
       const d = m.vector(m.d(u));
-      const n = low(32, m.imm(u));
+      const n = least(low(32, m.imm(u)), 64n);
       m.setVector(
         m.d(u),
         build(bits, (i) => op(lane(d, bits, i), n, bits)),

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { decode } from "../../../cpu/decode/decoder.ts";
 import { format } from "../../../cpu/decode/disasm.ts";
 import { DECODE_OK, Instruction, ROW_MODRM, ROW_PRIV, ROW_SOLO } from "../../../cpu/decode/instruction.ts";
-import { DISPATCH, ROW_FEATURE, ROW_FLAGS } from "../../../cpu/decode/table.ts";
+import { DISPATCH, GROUPS, ROW_FEATURE, ROW_FLAGS } from "../../../cpu/decode/table.ts";
 import type { BareOptions } from "../../support/bare-core.ts";
 import { CODE, DATA, DATA_BYTES } from "../../support/bare-core.ts";
 
@@ -23,29 +23,61 @@ interface Recipe {
   tail: readonly number[];
 }
 
-/** (map << 10) | (prefix column << 8) | opcode of everything that decodes in the variant; integer maps several times. */
-function opcodes(variant: number): number[] {
-  const list: number[] = [];
+/** An opcode, and a ModRM byte whose reg field it needs, or -1. */
+interface Form {
+  code: number;
+  reg: number;
+}
+
+/**
+ * All forms of a variant: (map << 10) | (prefix column << 8) | opcode. Opcodes of sixteen conditions or eight registers
+ * count once or twice; integer forms several times.
+ */
+function forms(variant: number): Form[] {
+  const list: Form[] = [];
   for (let at = 0; at < 0x1000; at++) {
     const row = DISPATCH[(variant << 12) | at]!;
-    if (row === 0) continue;
     const map = at >> 10;
-    const integer = row < 0 || ROW_FEATURE[row] === 0;
-    const times = map === 0 ? 6 : integer ? 2 : 1;
-    for (let n = 0; n < times; n++) list.push(at);
+    const opcode = at & 255;
+    if (row === 0 || (map === 0 && AVOIDED.has(opcode))) continue;
+    // Escapes of x87, and columns that repeat the row without a prefix.
+    if (
+      (map === 0 && opcode >= 0xd8 && opcode <= 0xdf && opcode !== 0xd9) ||
+      ((at >> 8) & 2 && map === 0 && opcode < 0xa0)
+    )
+      continue;
+    if (row > 0) for (let n = 0; n < weight(map, opcode, row); n++) list.push({ code: at, reg: -1 });
+    else
+      for (let reg = 0; reg < 8; reg++) {
+        const rows = [GROUPS[((-1 - row) << 8) | (reg << 3)]!, GROUPS[((-1 - row) << 8) | (reg << 3) | 0xc0]!];
+        if (rows.some((r) => r !== 0))
+          for (let n = 0; n < weight(map, opcode, Math.max(...rows)); n++) list.push({ code: at, reg });
+      }
   }
   return list;
 }
-const OPCODES = { 16: opcodes(0), 32: opcodes(0), 64: opcodes(1) } as const;
-/** Opcodes that lead nowhere useful: far transfers of control and returns to what the stack holds. */
-const AVOIDED: ReadonlySet<number> = new Set([0xc2, 0xc3, 0xca, 0xcb, 0xcf, 0xe8, 0xe9, 0x9a, 0xea, 0xf4]);
 
+function weight(map: number, opcode: number, row: number): number {
+  if (ROW_FEATURE[row] !== 0) return 1;
+  if (
+    map === 0 &&
+    ((opcode >= 0x40 && opcode < 0x60) || (opcode >= 0x70 && opcode < 0x80) || (opcode >= 0x90 && opcode < 0x98))
+  )
+    return 1;
+  if (map === 0 && (opcode === 0xc3 || opcode === 0xe8 || opcode === 0xe9)) return 1;
+  if (map === 1 && ((opcode >= 0x40 && opcode < 0x50) || (opcode >= 0x80 && opcode < 0xa0) || opcode >= 0xc8)) return 1;
+  return opcode < 0x40 && map === 0 ? 2 : 4;
+}
+/** Opcodes that lead nowhere useful: far transfers of control and returns to what the stack holds. */
+const AVOIDED: ReadonlySet<number> = new Set([0xc2, 0xca, 0xcb, 0xcf, 0x9a, 0xea, 0xf4, 0xcc, 0xcd, 0xf1]);
+const OPCODES = { 16: forms(0), 32: forms(0), 64: forms(1) } as const;
 const PREFIXES = [[], [0x66], [0xf3], [0xf2]];
 
 const recipe: fc.Arbitrary<Recipe> = fc.record({
   opcode: fc.nat(0xffff),
   prefix: fc.nat(63),
-  rex: fc.nat(31),
+  /** 32 and up: REX.W. */
+  rex: fc.nat(47),
   modrm: fc.nat(255),
   address: fc.nat(15),
   place: fc.nat(15),
@@ -78,32 +110,31 @@ function target(r: Recipe, codeBytes: number): number {
 
 function encode(r: Recipe, bits: Bits, at: number, codeBytes: number): number[] {
   const list = OPCODES[bits];
-  const code = list[r.opcode % list.length]!;
+  const { code, reg: digit } = list[r.opcode % list.length]!;
   const opcode = code & 255;
   const out: number[] = [];
   if (r.prefix === 60) out.push(0xf0);
   if (r.prefix === 61) out.push(0x67);
   if (r.prefix === 62) out.push(0x64);
   out.push(...PREFIXES[(code >> 8) & 3]!);
-  if (bits === 64 && r.rex > 15) out.push(0x40 | (r.rex & 15));
+  if (bits === 64 && r.rex > 15) out.push(r.rex < 32 ? 0x40 | (r.rex & 15) : 0x48);
   const map = code >> 10;
   if (map > 0) out.push(0x0f);
   if (map === 2) out.push(0x38);
   if (map === 3) out.push(0x3a);
   out.push(opcode);
-  if (map === 0 && AVOIDED.has(opcode)) return [0x90];
   // Branches go a few bytes on.
   if (map === 0 && ((opcode & 0xf0) === 0x70 || (opcode >= 0xe0 && opcode <= 0xe3) || opcode === 0xeb))
     return [...out, r.tail[0]! & 15];
-  if (map === 1 && (opcode & 0xf0) === 0x80)
+  if ((map === 1 && (opcode & 0xf0) === 0x80) || (map === 0 && (opcode === 0xe8 || opcode === 0xe9)))
     return bits === 16 ? [...out, r.tail[0]! & 15, 0] : [...out, r.tail[0]! & 15, 0, 0, 0];
   const row = DISPATCH[((bits === 64 ? 1 : 0) << 12) | code]!;
   const hasModrm = row < 0 || (ROW_FLAGS[row]! & ROW_MODRM) !== 0;
   if (!hasModrm) return [...out, ...r.tail];
   const memory = (r.modrm & 0xc0) !== 0xc0;
+  let modrm = digit < 0 ? r.modrm : (r.modrm & 0xc7) | (digit << 3);
   // FF /2../5 are indirect calls and jumps.
-  const modrm =
-    map === 0 && opcode === 0xff && ((r.modrm >> 3) & 7) >= 2 && ((r.modrm >> 3) & 7) < 6 ? r.modrm & 0xc7 : r.modrm;
+  if (map === 0 && opcode === 0xff && digit >= 2 && digit < 6) modrm &= 0xc7;
   if (!memory) return [...out, modrm, ...r.tail];
   const reg = modrm & 0x38;
   const where = target(r, codeBytes);
@@ -155,7 +186,7 @@ const registers = fc.tuple(fc.array(U64, { minLength: 16, maxLength: 16 }), fc.n
 export function programs(bits: Bits, cpl: 0 | 3, maxLength: number): fc.Arbitrary<Program> {
   return fc
     .record({
-      recipes: fc.array(recipe, { minLength: 1, maxLength }),
+      recipes: fc.array(recipe, { minLength: 1, maxLength, size: "max" }),
       registers,
       flags: fc.nat(0xfff),
       vectors: fc.uint8Array({ minLength: 256, maxLength: 256 }),

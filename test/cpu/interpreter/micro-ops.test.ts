@@ -1,0 +1,180 @@
+/** Every micro-op by itself: the emitter's code against the reference, over operands at the edges. */
+import { describe, expect, it } from "vitest";
+import * as A from "../../../cpu/arena.ts";
+import { emitTable } from "../../../cpu/emit/table.ts";
+import { getFlags, setArithmeticFlags } from "../../../cpu/flags.ts";
+import { EVALUATE, makeReference } from "../../../cpu/reference/evaluator.ts";
+import { type BlockRunner, makeInterpreter } from "../../../cpu/run.ts";
+import { formatUop, UOP_NAMES } from "../../../cpu/uops/format.ts";
+import * as U from "../../../cpu/uops/uop.ts";
+import { BareCore, DATA } from "../../support/bare-core.ts";
+import { Random } from "../../support/random.ts";
+
+const interpreter = new BareCore(makeInterpreter);
+const reference = new BareCore(makeReference);
+const CORES: readonly (readonly [BareCore, BlockRunner])[] = [
+  [reference, makeReference(null, reference.core)],
+  [interpreter, makeInterpreter(null, interpreter.core)],
+];
+
+/** The record that is run, in the stream but beyond what these tests decode. */
+const RECORD: number = A.STREAM + A.STREAM_BYTES - 0x1000;
+const UOP: number = RECORD + U.BLOCK_HEADER_BYTES;
+const EDGES: readonly bigint[] = [
+  0n,
+  1n,
+  2n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0x7fffn,
+  0x8000n,
+  0xffffn,
+  0x7fffffffn,
+  0x80000000n,
+].concat([0xffffffffn, 0x100000000n, (1n << 63n) - 1n, 1n << 63n, (1n << 64n) - 1n, (1n << 64n) - 2n]);
+const VECTOR_KINDS: ReadonlySet<number> = new Set(
+  UOP_NAMES.flatMap((name, kind) => (name.startsWith("v") && kind < U.U_FIRST_TERMINAL ? [kind] : [])),
+);
+
+/** Fills both cores with the same state and the same micro-op of `kind`. */
+function prepare(kind: number, random: Random): void {
+  const slots = Array.from({ length: 24 }, () => (random.below(3) === 0 ? random.pick(EDGES) : random.bits(64)));
+  if (random.below(3) === 0) slots[1] = BigInt(random.below(70));
+  // Small dividends let divisions succeed.
+  if (random.below(2) === 0) slots[2] = random.pick([0n, (1n << 64n) - 1n, BigInt(random.below(9))]);
+  if (random.below(3) === 0) slots[0] = BigInt.asUintN(64, -random.bits(random.below(63)));
+  slots[4] = BigInt(DATA + 0x800 + random.below(0x700));
+  slots[5] = BigInt(DATA + 0x800 + random.below(0x700));
+  slots[23] = BigInt(DATA + random.below(0xff8));
+  const vector = VECTOR_KINDS.has(kind);
+  const register = (): number => random.below(23) * 8;
+  let [d, a, b, c] = [register(), register(), A.S_ZERO, random.below(16)];
+  let disp = random.below(8);
+  let imm = random.below(2) ? random.next() | 0 : random.below(256) - 128;
+  const name = UOP_NAMES[kind]!;
+  const memory = /\.(rm|mr|mi)\d|^(load|store|xchg_rm|(inc|dec|neg|not)_m|vload|vstore)/.test(name);
+  if (memory) {
+    a = A.S_T7;
+    if (random.below(4) === 0) disp = -random.below(64);
+    c &= 3;
+  } else if (name.endsWith("8") && !vector) {
+    if (random.below(4) === 0) d = random.below(4) * 8 + 1;
+    if (random.below(4) === 0) a = random.below(4) * 8 + 1;
+  }
+  if (name === "setcc" && random.below(4) === 0) d = random.below(4) * 8 + 1;
+  if (/^(lea|ea16)/.test(name)) [b, disp, c] = [register(), random.next() | 0, c & 3];
+  if (/^mov_ri64/.test(name)) disp = random.next() | 0;
+  if (/^(shl|shr|sar|rol|ror)_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
+  if (/^vsh|^vsar/.test(name) && random.below(2)) imm = random.below(70);
+  if (/^vbyte/.test(name)) imm = random.below(17);
+  const [vd, va] = [random.below(24), random.below(24)];
+  const vectors = Array.from({ length: 48 }, () => (random.below(3) === 0 ? random.pick(EDGES) : random.bits(64)));
+  if (random.below(4) === 0) for (let n = 0; n < 48; n++) vectors[n] = lanes(random);
+  const flags = random.next() & 0x8d5;
+  if (vector) {
+    if (!/^vto|^vmovmskb/.test(name)) d = vd;
+    if (!memory && !/^vfrom/.test(name)) a = va;
+  }
+  const data = Uint8Array.from({ length: 0x1100 }, () => random.next() & 255);
+  const address = 0x1000 + random.below(2) * 0x1000;
+  const terminal = kind >= U.U_FIRST_TERMINAL;
+  if (terminal) c = random.pick(name.endsWith("_l") ? [2, 4] : [2, 4, 8]);
+  if (terminal) b = random.below(16);
+  // Instructions, cycles and bytes of the block, and the bytes of RIP.
+  const tail = [random.below(100), random.below(100), random.below(256), random.pick([0, 2, 4])];
+  if (name === "ret") imm = random.below(0x10000);
+  if (name === "ret" && random.below(3) > 0)
+    new DataView(data.buffer).setBigUint64(
+      Number(slots[4]) - DATA,
+      BigInt.asUintN(random.below(64), random.bits(64)),
+      true,
+    );
+  for (const [{ core, arena }] of CORES) {
+    arena.u8.set(data, arena.ram + DATA);
+    for (let n = 0; n < 24; n++) core.setSlot(n * 8, slots[n]!);
+    for (let n = 0; n < 48; n++) core.u64[(A.XMM + (n >> 1) * A.XMM_STRIDE + (n & 1) * 8) >>> 3] = vectors[n]!;
+    setArithmeticFlags(core, flags);
+    arena.u8.fill(0, RECORD, RECORD + 0x80);
+    arena.u16[UOP >>> 1] = kind;
+    arena.u8.set([d, a, b, A.S_ZERO, 0, c], UOP + 2);
+    arena.i32[(UOP + 8) >>> 2] = disp;
+    arena.i32[(UOP + 12) >>> 2] = imm;
+    const end = UOP + (terminal ? 0 : U.UOP_BYTES);
+    if (!terminal) arena.u16[end >>> 1] = U.U_END;
+    arena.u16.set(tail, (end + U.UOP_BYTES + 8) >>> 1);
+    arena.i32[A.INSNS >>> 2] = 0;
+    arena.i32[A.REMAINING >>> 2] = 0;
+    arena.i32[A.RIP >>> 2] = address;
+    arena.i32[(A.RIP + 4) >>> 2] = 0;
+  }
+}
+
+/** 64 bits of elements at their extremes. */
+function lanes(random: Random): bigint {
+  let value = 0n;
+  for (let n = 0; n < 8; n++) value = (value << 8n) | BigInt(random.pick([0, 1, 0x7f, 0x80, 0xff, 0xfe]));
+  return value;
+}
+
+interface Outcome {
+  status: number;
+  rip: string;
+  instructions: number;
+  remaining: number;
+  vector: number;
+  flags: string;
+  slots: string[];
+  vectors: string[];
+  data: Uint8Array;
+}
+
+function run([{ core, arena }, runner]: readonly [BareCore, BlockRunner]): Outcome {
+  const status = runner.run(RECORD);
+  return {
+    status,
+    rip: core.u64[A.RIP >>> 3]!.toString(16),
+    instructions: arena.i32[A.INSNS >>> 2]!,
+    remaining: arena.i32[A.REMAINING >>> 2]!,
+    vector: status === U.H_FAULT ? arena.i32[A.FAULT_VECTOR >>> 2]! : -1,
+    flags: (getFlags(core) & 0x8d5).toString(16),
+    slots: Array.from({ length: 32 }, (_, n) => core.slot(n * 8).toString(16)),
+    vectors: Array.from({ length: 48 }, (_, n) =>
+      core.u64[(A.XMM + (n >> 1) * A.XMM_STRIDE + (n & 1) * 8) >>> 3]!.toString(16),
+    ),
+    data: arena.u8.slice(arena.ram + DATA, arena.ram + DATA + 0x1100),
+  };
+}
+
+const TIMES = Number(process.env.XENOSCOPE_TIMES ?? 15);
+
+describe("a micro-op", () => {
+  it("has an emitter if and only if the reference knows it", () => {
+    const emitters = emitTable();
+    for (let kind = 0; kind < U.U_FIRST_TERMINAL; kind++)
+      expect(EVALUATE[kind] !== undefined, UOP_NAMES[kind]).toBe(emitters[kind] !== undefined);
+  });
+
+  it("does the same to slots, vectors, flags, memory and RIP in the interpreter as in the reference", () => {
+    const random = new Random(20240607);
+    for (const [bare] of CORES) {
+      bare.reset(Uint8Array.of(0x90), { cpl: 3 });
+      bare.core.activate();
+    }
+    for (let kind = 0; kind < U.U_HELPER_END; kind++) {
+      if ((EVALUATE[kind] === undefined && kind < U.U_FIRST_TERMINAL) || kind === U.U_HELPER) continue;
+      let succeeded = 0;
+      for (let n = 0; n < TIMES || (succeeded === 0 && n < 400); n++) {
+        prepare(kind, random);
+        const before = Array.from({ length: 24 }, (_, slot) => reference.core.slot(slot * 8).toString(16)).join(" ");
+        const [expected, found] = [run(CORES[0]!), run(CORES[1]!)];
+        if (expected.status === U.H_OK) succeeded++;
+        if (JSON.stringify({ ...expected, data: 0 }) !== JSON.stringify({ ...found, data: 0 }))
+          expect(found, `${formatUop(reference.core, UOP)} from ${before}`).toEqual(expected);
+        if (Buffer.compare(expected.data, found.data) !== 0)
+          expect.fail(`${formatUop(reference.core, UOP)} from ${before}: different memory`);
+      }
+      expect(succeeded, `${UOP_NAMES[kind]} was never done without a fault`).toBeGreaterThan(0);
+    }
+  });
+});
