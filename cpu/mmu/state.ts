@@ -1,7 +1,8 @@
 /**
  * What the memory management unit of one core keeps outside the arena: the paging mode that CR0, CR4 and EFER imply
  * (recomputed by system/mode.ts), the context numbers of its address spaces, a cache of second-level translations,
- * and the result of the last walk. Everything here can be rebuilt from the registers, so none of it is saved state.
+ * and the result of the last walk. All of it can be rebuilt from the registers by `updateMode`; who saves the TLBs, so that a
+ * restored machine misses as the original would, saves `contexts`, `epoch` and the group's TlbState with them.
  */
 
 export const PAGING_NONE = 0;

@@ -320,8 +320,7 @@ export class LocalApic implements InterruptSource {
     if (value === 0) return;
     const core = this.core;
     const offset = core.f64[coreWord(core, TSC_OFFSET) >>> 3]!;
-    const cycle = value - offset;
-    this.schedule(cycle > this.clock.now() ? cycle : this.clock.now());
+    this.schedule(Math.max(value - offset, this.clock.now()));
   }
 
   // ---- registers ------------------------------------------------------------------------------------------------------

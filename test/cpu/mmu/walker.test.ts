@@ -3,10 +3,12 @@ import { beforeEach, describe, expect, it } from "vitest";
 import * as A from "../../../cpu/arena.ts";
 import { type Core, VEC_GP, VEC_PF } from "../../../cpu/core.ts";
 import { fetchSlow, peekLinear, readSlow, rmwSlow, translateWrite, writeSlow } from "../../../cpu/mmu/access.ts";
+import { invalidatePage, setFrameAttribute } from "../../../cpu/mmu/tlb.ts";
 import { loadPdptes } from "../../../cpu/mmu/walker.ts";
 import * as B from "../../../cpu/system/bits.ts";
+import { writeCr3 } from "../../../cpu/system/cr.ts";
 import { updateMode } from "../../../cpu/system/mode.ts";
-import { H_EXIT_AT, H_FAULT, H_OK } from "../../../cpu/uops/uop.ts";
+import { H_EXIT_AT, H_FAULT, H_OK, H_RESTART, MODE_STEP } from "../../../cpu/uops/uop.ts";
 import {
   enterLong,
   enterProtected,
@@ -293,4 +295,75 @@ it("a context number per address space: CR3 loads and epochs change it", () => {
   setWord(core, A.CR0, core.i32[A.CR0 >>> 2]! & ~B.CR0_WP);
   updateMode(core);
   expect(core.i32[A.TLB_CTX >>> 2]).not.toBe(first);
+});
+
+describe("flushes", () => {
+  it("INVLPG of one part of a large page drops its other parts", () => {
+    tables.map(0x400000n, 0x400000, P | W, 2);
+    enterLong(core, ROOT);
+    read(core, 0x400000n);
+    read(core, 0x5ff000n);
+    fetch(core, 0x455000n);
+    invalidatePage(core, 0x433000, 0);
+    const ctx = core.i32[A.TLB_CTX >>> 2]!;
+    for (const page of [0x400000, 0x5ff000]) {
+      const entry = (core.i32[A.TLB_BASE >>> 2]! + (((page >>> 12) & 4095) << A.TLB_ENTRY_SHIFT)) >>> 2;
+      expect(core.i32[entry]).not.toBe(page | ctx);
+    }
+    expect(core.i32[A.FETCH_PAGE >>> 2]).toBe(-1);
+    const fetches = core.i32[A.COUNT_FETCH_MISS >>> 2]!;
+    fetch(core, 0x455000n);
+    expect(core.i32[A.COUNT_FETCH_MISS >>> 2]).toBe(fetches + 1);
+  });
+
+  it("a CR3 load without PCIDs never sees old translations, also when the numbers run out", () => {
+    tables.map(0x5000n, 0x300000, P | W | U);
+    const other = new Tables(core, 0x80000);
+    other.map(0x5000n, 0x301000, P | W | U);
+    poke32(core, 0x300000, 1);
+    poke32(core, 0x301000, 2);
+    enterLong(core, ROOT);
+    for (let n = 0; n < 9000; n++) {
+      const even = (n & 1) === 0;
+      expect(writeCr3(core, even ? ROOT : 0x80000, 0)).toBe(H_OK);
+      read(core, 0x5000n);
+      if (core.i32[DATA] !== (even ? 1 : 2)) throw new Error(`stale translation after ${n} loads`);
+    }
+  });
+
+  it("PCIDs keep translations over loads with bit 63 set, and drop them without", () => {
+    tables.map(0x5000n, 0x300000, P | W | U);
+    enterLong(core, ROOT, 0, B.CR4_PCIDE);
+    writeCr3(core, ROOT | 1, 0);
+    read(core, 0x5000n);
+    const misses = (): number => core.i32[A.COUNT_DTLB_MISS >>> 2]!;
+    const before = misses();
+    writeCr3(core, ROOT | 2, 0x80000000 | 0);
+    writeCr3(core, ROOT | 1, 0x80000000 | 0);
+    read(core, 0x5000n);
+    expect(misses()).toBe(before);
+    writeCr3(core, ROOT | 1, 0);
+    read(core, 0x5000n);
+    expect(misses()).toBe(before + 1);
+  });
+
+  it("setting FRAME_CODE takes the write tag away, and a store to a translated line asks for a restart", () => {
+    tables.map(0x5000n, 0x300000, P | W | U);
+    enterLong(core, ROOT);
+    write(core, 0x5000n);
+    const entry = (core.i32[A.TLB_BASE >>> 2]! + (5 << A.TLB_ENTRY_SHIFT)) >>> 2;
+    expect(core.i32[entry + 2]).not.toBe(0);
+    const frame = 0x300;
+    setFrameAttribute(core, frame, A.FRAME_CODE);
+    expect(core.i32[entry + 2]).toBe(0);
+    expect(core.i32[entry]).not.toBe(0);
+    core.u8[core.arena.codeBitmap + frame * 8] = 2;
+    const dropped: number[] = [];
+    core.shared.invalidateCode = (at) => dropped.push(at - core.arena.ram);
+    expect(write(core, 0x5000n)).toBe(H_OK);
+    expect(write(core, 0x5044n)).toBe(H_RESTART);
+    expect(dropped).toEqual([0x300044]);
+    core.i32[A.MODE >>> 2]! |= MODE_STEP;
+    expect(write(core, 0x5044n)).toBe(H_OK);
+  });
 });
