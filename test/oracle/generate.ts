@@ -3,7 +3,8 @@ import { decode } from "../../cpu/decode/decoder.ts";
 import * as I from "../../cpu/decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
 import { ROW_COUNT, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
-import { START, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
+import { LIFTERS } from "../../cpu/uops/builder.ts";
+import { type CodeSize, startOf, type Vector, WINDOW_BYTES, windowOf } from "./vector.ts";
 
 /** xorshift128+ in 32-bit halves is more than a test needs: this is mulberry32. */
 export class Random {
@@ -123,7 +124,7 @@ function undefinedFlags(ins: I.Instruction, gpr: readonly bigint[]): number {
 
 /** Instructions whose result depends on more than the vector says, or that enter the kernel. */
 const EXCLUDED =
-  /^(SYSCALL|SYSENTER|SYSRET|SYSEXIT|INT|INTO|RDTSC|RDTSCP|RDPMC|RDRAND|RDSEED|CPUID|XGETBV|XSETBV|[RW]D[FG]SBASE|S[GIL]DT|SMSW|STR|SLDT|LDS|LES|LFS|LGS|LSS|IRET|CALLF|JMPF|RETF|LAR|LSL|VERR|VERW|PUSHF|POPF|XSAVE.*|XRSTOR.*|FXSAVE.*|FXRSTOR.*|RDPID|RDPKRU|WRPKRU|MONITOR|MWAIT|VM.*|INV.*|STGI|CLGI|SKINIT|GETSEC|XABORT|ENQCMD|PUSH[A-Z]S|POP[A-Z]S|CLZERO|RSM|UD0|UD1|PTWRITE|SWAPGS|HLT|ICEBP|INT1|BOUND)$/;
+  /^(SYSCALL|SYSENTER|SYSRET|SYSEXIT|INT|INTO|RDTSC|RDTSCP|RDPMC|RDRAND|RDSEED|CPUID|XGETBV|XSETBV|(RD|WR)[FG]SBASE|S[GIL]DT|SMSW|STR|SLDT|LDS|LES|LFS|LGS|LSS|IRET|CALLF|JMPF|RETF|LAR|LSL|VERR|VERW|PUSHF|POPF|XSAVE.*|XRSTOR.*|FXSAVE.*|FXRSTOR.*|RDPID|RDPKRU|WRPKRU|MONITOR|MWAIT|VM.*|INV.*|STGI|CLGI|SKINIT|GETSEC|XABORT|ENQCMD|PUSH[A-Z]S|POP[A-Z]S|CLZERO|RSM|UD0|UD1|PTWRITE|SWAPGS|HLT|ICEBP|INT1)$/;
 
 interface Shape {
   row: number;
@@ -156,13 +157,14 @@ function shapeOf(row: number): Shape {
   return { row, prefix, opcode, range, digit, form, modrm };
 }
 
-/** Rows for `group`: integer instructions, or those with x87, MMX and SSE state. */
-export function rowsOf(group: "integer" | "fpu"): number[] {
+/** Rows for `group` in code of `size` bits: integer instructions, or those with x87, MMX and SSE state. */
+export function rowsOf(group: "integer" | "fpu", size: CodeSize = 64): number[] {
   const rows: number[] = [];
   for (let row = 1; row < ROW_COUNT; row++) {
     const flags = ROW_FLAGS[row]!;
     const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE)) !== 0;
-    if (fpu !== (group === "fpu") || flags & (I.ROW_NO64 | I.ROW_PRIV)) continue;
+    if (fpu !== (group === "fpu") || flags & ((size === 64 ? I.ROW_NO64 : I.ROW_ONLY64) | I.ROW_PRIV)) continue;
+    if (LIFTERS[ROW_MN[row]!] === undefined) continue;
     if (EXCLUDED.test(MNEMONIC_NAMES[ROW_MN[row]!]!)) continue;
     if (/\b[SCD][a-z]?\b,|,[SCD][wdqy]\b/.test(ROW_TEXT[row]!)) continue;
     rows.push(row);
@@ -172,7 +174,7 @@ export function rowsOf(group: "integer" | "fpu"): number[] {
 
 const shapes = new Map<number, Shape>();
 
-function encode(r: Random, row: number): Uint8Array {
+function encode(r: Random, row: number, size: CodeSize): Uint8Array {
   let shape = shapes.get(row);
   if (shape === undefined) {
     shape = shapeOf(row);
@@ -185,7 +187,7 @@ function encode(r: Random, row: number): Uint8Array {
   if (r.chance(5)) bytes.push(0x67);
   if (shape.prefix === "" && ROW_FLAGS[row]! & I.ROW_STRING && r.chance(60)) bytes.push(r.pick([0xf2, 0xf3]));
   if (ROW_FLAGS[row]! & I.ROW_LOCKABLE && r.chance(10)) bytes.push(0xf0);
-  if (r.chance(65)) bytes.push(0x40 | r.below(16));
+  if (size === 64 && r.chance(65)) bytes.push(0x40 | r.below(16));
   bytes.push(...shape.opcode);
   if (shape.range) bytes[bytes.length - 1]! |= r.below(8);
   if (shape.modrm >= 0) bytes.push(shape.modrm);
@@ -203,28 +205,32 @@ function encode(r: Random, row: number): Uint8Array {
 const ins = new I.Instruction();
 
 /** Sets registers (or patches the displacement) so that the memory operand lies in the window. */
-function steer(r: Random, code: Uint8Array, gpr: bigint[]): void {
+function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): void {
   const memory = [0, 1, 2, 3].find((i) => ins.kind[i] === I.OP_MEM);
   if (memory === undefined) return;
   const size = ins.size[memory]!;
-  let target = BigInt(WINDOW + 16 + r.below(WINDOW_BYTES - 32 - Math.min(size, 128)));
+  const window = windowOf(codeSize);
+  let target = BigInt(window + 16 + r.below(WINDOW_BYTES - 32 - Math.min(size, 128)));
   if (size >= 16 && r.chance(80)) target &= ~15n;
   if (r.chance(3))
-    target = r.pick([BigInt(WINDOW) + 0x37fcn, 0x8000000000000000n, 0x60000000n, BigInt(WINDOW) + 0x37ffn]);
+    target = r.pick([BigInt(window) + 0x37fcn, 0x8000000000000000n, 0x60000000n, BigInt(window) + 0x37ffn]);
   const disp = BigInt(ins.disp);
   const { base, index } = ins;
   if (base < 16 && base !== index) {
     const part = index < 16 ? gpr[index]! << BigInt(ins.scale) : 0n;
-    gpr[base] = BigInt.asUintN(64, target - disp - part);
-    if (ins.addrSize === 4 && r.chance(50)) gpr[base] = gpr[base]! ^ (BigInt(r.u32()) << 32n);
+    gpr[base] = BigInt.asUintN(Math.min(codeSize, ins.addrSize * 8), target - disp - part);
+    // What is above the address size must not count.
+    if (ins.addrSize * 8 < codeSize && r.chance(50)) gpr[base] = gpr[base]! ^ (BigInt(r.u32()) << 32n);
+    if (ins.addrSize === 2 && r.chance(50)) gpr[base] = gpr[base]! ^ (BigInt(r.below(0x10000)) << 16n);
     return;
   }
   if (base >= 16) {
-    const want = Number(base === I.REG_RIP ? target - START - BigInt(ins.length) : target) | 0;
-    const old = new Uint8Array(Int32Array.of(ins.disp).buffer);
-    for (let at = ins.length - 4; at > 1; at--)
+    const want = Number(base === I.REG_RIP ? target - startOf(codeSize) - BigInt(ins.length) : target) | 0;
+    const bytes = Math.min(ins.addrSize, 4);
+    const old = new Uint8Array(Int32Array.of(ins.disp).buffer, 0, bytes);
+    for (let at = ins.length - bytes; at > 0; at--)
       if (old.every((b, k) => code[at + k] === b)) {
-        code.set(new Uint8Array(Int32Array.of(want).buffer), at);
+        code.set(new Uint8Array(Int32Array.of(want).buffer, 0, bytes), at);
         break;
       }
     if (index < 16) gpr[index] = 0n;
@@ -232,37 +238,52 @@ function steer(r: Random, code: Uint8Array, gpr: bigint[]): void {
 }
 
 /** One random vector for opcode-table row `row`, or null where the encoding came out invalid or as another instruction. */
-export function generate(r: Random, row: number): Vector | null {
-  const bytes = encode(r, row);
-  if (decode(ins, bytes, 0, 15, 64) !== I.DECODE_OK || ins.row !== row) return null;
+export function generate(r: Random, row: number, size: CodeSize = 64): Vector | null {
+  const bytes = encode(r, row, size);
+  if (decode(ins, bytes, 0, 15, size) !== I.DECODE_OK || ins.row !== row) return null;
   // AMD's processors take 66 on a near branch as a 16-bit one, Intel's ignore it, and so do we.
-  if (ROW_FLAGS[row]! & I.ROW_BRANCH && bytes.subarray(0, ins.length).includes(0x66)) return null;
-  const code = bytes.slice(0, ins.length);
-  const gpr = Array.from({ length: 16 }, () => value(r));
-  gpr[4] = BigInt(WINDOW + 64 + r.below(16) * 8);
   const flags = ROW_FLAGS[row]!;
+  // In 32-bit code a conditional one that is not taken leaves EIP whole there, which ours cuts to 16 bits.
+  if (size !== 16 && flags & I.ROW_BRANCH && bytes.subarray(0, ins.length).includes(0x66)) return null;
+  // A branch to itself would be stepped for ever. The register forms of 0F 0D are #UD on AMD's processors only.
+  if (ins.kind[0] === I.OP_REL && ins.immLo === -ins.length) return null;
+  if (ins.map === 1 && ins.opcode === 0x0d && ins.kind[0] === I.OP_GPR) return null;
+  const code = bytes.slice(0, ins.length);
+  const window = windowOf(size);
+  const gpr = Array.from({ length: 16 }, (_, n) =>
+    size === 64 ? value(r) : n < 8 ? BigInt.asUintN(32, value(r)) : 0n,
+  );
+  gpr[4] = BigInt(window + 64 + r.below(16) * 8);
+  // A 16-bit stack pointer leaves the upper half of ESP alone, and may wrap.
+  if (size === 16 && r.chance(50)) gpr[4] |= 0x12340000n;
+  if (size === 16 && r.chance(3)) gpr[4] = BigInt(r.below(20));
   if (flags & I.ROW_STRING) {
-    gpr[6] = BigInt(WINDOW + 64 + r.below(100));
-    gpr[7] = BigInt(WINDOW + 64 + r.below(100));
+    gpr[6] = BigInt(window + 64 + r.below(100));
+    gpr[7] = BigInt(window + 64 + r.below(100));
     gpr[1] = BigInt(r.below(7));
-    if (r.chance(3)) gpr[7] = BigInt(WINDOW + 0x37f0);
+    if (r.chance(3)) gpr[7] = BigInt(window + 0x37f0);
     if (r.chance(3)) gpr[1] = 30n;
   }
   const name = MNEMONIC_NAMES[ins.mn]!;
-  if (name === "XLAT") gpr[3] = BigInt(WINDOW);
-  if (name.startsWith("MASKMOV")) gpr[7] = BigInt(WINDOW + r.below(200));
-  if (name === "ENTER" || name === "LEAVE") gpr[5] = BigInt(WINDOW + 64 + r.below(100));
+  if (name === "XLAT") gpr[3] = BigInt(window);
+  if (name.startsWith("MASKMOV")) gpr[7] = BigInt(window + r.below(200));
+  if (name === "ENTER" || name === "LEAVE") gpr[5] = BigInt(window + 64 + r.below(100));
   if (/^BT/.test(name) && ins.kind[0] === I.OP_MEM && ins.kind[1] === I.OP_GPR && r.chance(90))
-    gpr[ins.reg[1]!] = BigInt.asUintN(64, BigInt(r.below(512) - 256));
-  steer(r, code, gpr);
-  if (/^I?DIV$/.test(name) && r.chance(60)) gpr[2] = r.pick([0n, 0xffffffffffffffffn, 1n]);
+    gpr[ins.reg[1]!] = BigInt.asUintN(size === 64 ? 64 : 32, BigInt(r.below(512) - 256));
+  steer(r, code, gpr, size);
+  if (/^I?DIV$/.test(name) && r.chance(60)) gpr[2] = r.pick([0n, size === 64 ? 0xffffffffffffffffn : 0xffffffffn, 1n]);
   const mem = Uint8Array.from({ length: WINDOW_BYTES }, () =>
     r.chance(30) ? r.pick([0, 1, 0x7f, 0x80, 0xff]) : r.below(256),
   );
   const rflags = 0x202 | (r.u32() & (ALL | (r.chance(30) ? 0x400 : 0)));
   const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE)) !== 0;
+  if (/^SH[LR]D$/.test(name) && ins.size[0] === 2) {
+    // More than 16 bits of 16: the result differs between vendors.
+    const count = ins.kind[2] === I.OP_IMM ? ins.immLo : Number(gpr[1]! & 0xffn);
+    if ((count & 31) > 16) return null;
+  }
   const mask = (ALL | SYSTEM) & ~undefinedFlags(ins, gpr);
-  return { code, gpr, rflags, mem, fx: fpu ? fxImage(r) : null, mask, row: ROW_TEXT[row]! };
+  return { size, code, gpr, rflags, mem, fx: fpu ? fxImage(r) : null, mask, row: ROW_TEXT[row]! };
 }
 
 const F64 = [

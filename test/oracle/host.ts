@@ -34,19 +34,21 @@ export function askHost(vectors: readonly Vector[]): Outcome[] {
     request.fill(0xcc, at, at + 16);
     request.set(v.code, at);
     at = request.writeUInt32LE(v.code.length, at + 16);
-    at = request.writeUInt32LE(v.fx === null ? 0 : 1, at);
+    at = request.writeUInt32LE((v.fx === null ? 0 : 1) | (v.size << 8), at);
     request.set(v.mem, at);
     if (v.fx !== null) request.set(v.fx, at + WINDOW_BYTES);
   });
   const run = spawnSync(binary(), [], { input: request, maxBuffer: RESPONSE_BYTES * vectors.length + 4096 });
   if (run.status !== 0 || run.stdout.length !== RESPONSE_BYTES * vectors.length)
     throw new Error(`the oracle failed: ${run.stderr.toString().trim() || `status ${run.status}`}`);
-  return vectors.map((_, n) => {
+  return vectors.map((v, n) => {
+    // What the upper halves hold after legacy code is undefined.
+    const cut = v.size === 64 ? 64 : 32;
     let at = n * RESPONSE_BYTES;
     const sig = run.stdout.readUInt32LE(at);
     at += 8;
     const gpr: bigint[] = [];
-    for (let i = 0; i < 16; i++) gpr.push(run.stdout.readBigUInt64LE(at + i * 8));
+    for (let i = 0; i < 16; i++) gpr.push(BigInt.asUintN(cut, run.stdout.readBigUInt64LE(at + i * 8)));
     at += 128;
     const rip = run.stdout.readBigUInt64LE(at);
     const rflags = Number(run.stdout.readBigUInt64LE(at + 8));

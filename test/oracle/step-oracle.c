@@ -7,6 +7,7 @@
  * but for the 256 bytes at WINDOW. A REP string instruction is stepped to its end.
  */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -23,7 +24,6 @@
 #include <unistd.h>
 
 #define CODE 0x40000000ul
-#define START (CODE + 0x100)
 #define DATA 0x50000000ul
 #define DATA_BYTES 0x4000
 #define WINDOW 0x50000800ul
@@ -34,7 +34,7 @@ struct request {
   uint64_t rflags;
   uint8_t code[16];
   uint32_t code_length;
-  uint32_t has_fx;
+  uint32_t what; /* bit 0: fx counts; bits 15..8: code size 16, 32 or 64 */
   uint8_t mem[256];
   uint8_t fx[512];
 };
@@ -70,6 +70,12 @@ static void subject(void) {
     memcpy(at, call, sizeof call), at += sizeof call;
   }
   *at = 0xcc;
+  /* Segments of 16-bit vectors (SEGMENTS_16 of vector.ts). Without them only 16-bit vectors fail. */
+  static const struct user_desc ldt[4] = {{.entry_number = 0, .base_addr = CODE, .limit = 0xfff, .contents = 2},
+                                          {.entry_number = 1, .base_addr = DATA, .limit = 0x3fff},
+                                          {.entry_number = 2, .base_addr = DATA + 0x10, .limit = 0x3bff},
+                                          {.entry_number = 3, .base_addr = DATA + 0x20, .limit = 0x3cff}};
+  for (int i = 0; i < 4; i++) syscall(SYS_modify_ldt, 1, &ldt[i], sizeof ldt[i]);
   /* The kernel writes to a registered rseq area whenever it likes; it must not find that unmapped. */
   if (__rseq_size) syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
   if (ptrace(PTRACE_TRACEME, 0, 0, 0)) die("traceme");
@@ -102,13 +108,17 @@ int main(void) {
     memcpy(data + (WINDOW - DATA), q.mem, 256);
     transfer(pid, 1, data, DATA, sizeof data);
     struct user_regs_struct r = idle;
+    const uint32_t size = q.what >> 8;
+    const uint64_t start = size == 16 ? 0x100 : CODE + 0x100;
+    if (size == 32) r.cs = 0x23, r.ss = r.ds = r.es = 0x2b, r.fs = r.gs = 0;
+    if (size == 16) r.cs = 7, r.ds = 0xf, r.es = 0x17, r.ss = 0x1f, r.fs = r.gs = 0;
     r.rax = q.gpr[0], r.rcx = q.gpr[1], r.rdx = q.gpr[2], r.rbx = q.gpr[3];
     r.rsp = q.gpr[4], r.rbp = q.gpr[5], r.rsi = q.gpr[6], r.rdi = q.gpr[7];
     r.r8 = q.gpr[8], r.r9 = q.gpr[9], r.r10 = q.gpr[10], r.r11 = q.gpr[11];
     r.r12 = q.gpr[12], r.r13 = q.gpr[13], r.r14 = q.gpr[14], r.r15 = q.gpr[15];
-    r.rip = START, r.eflags = q.rflags, r.orig_rax = -1, r.fs_base = 0, r.gs_base = 0;
+    r.rip = start, r.eflags = q.rflags, r.orig_rax = -1, r.fs_base = 0, r.gs_base = 0;
     if (ptrace(PTRACE_SETREGS, pid, 0, &r)) die("setregs");
-    if (q.has_fx && ptrace(PTRACE_SETFPREGS, pid, 0, q.fx)) die("setfpregs");
+    if ((q.what & 1) && ptrace(PTRACE_SETFPREGS, pid, 0, q.fx)) die("setfpregs");
     p.sig = 0;
     for (p.steps = 1;; p.steps++) {
       if (ptrace(PTRACE_SINGLESTEP, pid, 0, 0)) die("singlestep");
@@ -124,7 +134,7 @@ int main(void) {
         break;
       }
       if (ptrace(PTRACE_GETREGS, pid, 0, &r)) die("getregs");
-      if (r.rip != START || p.steps >= MAX_STEPS) break;
+      if (r.rip != start || p.steps >= MAX_STEPS) break;
     }
     if (ptrace(PTRACE_GETREGS, pid, 0, &r)) die("getregs");
     const uint64_t out[16] = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,

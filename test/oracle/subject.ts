@@ -7,6 +7,7 @@ import {
   EXIT_EXCEPTION,
   VEC_AC,
   VEC_BP,
+  VEC_BR,
   VEC_DB,
   VEC_DE,
   VEC_GP,
@@ -21,7 +22,18 @@ import { writeBytes } from "../../cpu/mmu/memory.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
 import { loadSegmentRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
-import { CODE_PAGE, DATA, DATA_BYTES, type Outcome, START, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
+import {
+  CODE_PAGE,
+  type CodeSize,
+  DATA,
+  DATA_BYTES,
+  type Outcome,
+  SEGMENTS_16,
+  startOf,
+  type Vector,
+  WINDOW,
+  WINDOW_BYTES,
+} from "./vector.ts";
 
 const MEMORY = 4 << 20;
 /** Frames: tables from 1, code at 16, data at 32. */
@@ -33,6 +45,7 @@ const SIGNALS: Readonly<Record<number, number>> = {
   [VEC_DE]: 8,
   [VEC_DB]: 5,
   [VEC_BP]: 5,
+  [VEC_BR]: 11,
   [VEC_UD]: 4,
   [VEC_SS]: 7,
   [VEC_GP]: 11,
@@ -55,8 +68,6 @@ export class Subject {
     this.engine = new Engine(core, makeRunner);
     resetCore(core);
     this.map();
-    for (let seg = 0; seg < 6; seg++) loadSegmentRaw(core, seg, seg === 2 ? 0x2b : 0, 0, 0, -1, 0xc0f3);
-    loadSegmentRaw(core, 1, 0x33, 0, 0, -1, 0xa0fb);
     const { i32 } = core;
     i32[A.CR0 >>> 2] = B.CR0_PE | B.CR0_PG | B.CR0_WP | B.CR0_NE | B.CR0_MP | B.CR0_ET | B.CR0_AM;
     i32[A.CR3 >>> 2] = 0x1000;
@@ -83,6 +94,27 @@ export class Subject {
     for (let page = 0; page < DATA_BYTES / 4096; page++) set(5, page, DATA_FRAME + page);
   }
 
+  /** The segment registers that the oracle sets up for code of `size` bits. */
+  private loadSegments(size: CodeSize): void {
+    const { core } = this;
+    const flat = size === 64 ? 0 : 0x2b;
+    for (let seg = 0; seg < 6; seg++) {
+      if (seg < 4 || size === 64) loadSegmentRaw(core, seg, flat, 0, 0, -1, 0xc0f3);
+      else loadSegmentRaw(core, seg, 0, 0, 0, 0, 0x10000);
+    }
+    loadSegmentRaw(core, 2, 0x2b, 0, 0, -1, 0xc0f3);
+    if (size === 64) loadSegmentRaw(core, 1, 0x33, 0, 0, -1, 0xa0fb);
+    else if (size === 32) loadSegmentRaw(core, 1, 0x23, 0, 0, -1, 0xc0fb);
+    else {
+      const { cs, ds, es, ss } = SEGMENTS_16;
+      loadSegmentRaw(core, 1, 0x07, cs.base, 0, cs.limit, 0xfb);
+      loadSegmentRaw(core, 3, 0x0f, ds.base, 0, ds.limit, 0xf3);
+      loadSegmentRaw(core, 0, 0x17, es.base, 0, es.limit, 0xf3);
+      loadSegmentRaw(core, 2, 0x1f, ss.base, 0, ss.limit, 0xf3);
+    }
+    updateMode(core);
+  }
+
   run(v: Vector): Outcome {
     const { core } = this;
     const { u8, i32, f64 } = core;
@@ -93,10 +125,12 @@ export class Subject {
     writeBytes(core, code + 0x100, page);
     u8.fill(0, data, data + DATA_BYTES);
     u8.set(v.mem, data + (WINDOW - DATA));
+    this.loadSegments(v.size);
+    const start = Number(startOf(v.size));
     for (let n = 0; n < 16; n++) core.setSlot(n * 8, v.gpr[n]!);
     setFlags(core, v.rflags);
     if (v.fx !== null) this.loadFx(v.fx);
-    i32[A.RIP >>> 2] = Number(START);
+    i32[A.RIP >>> 2] = start;
     i32[(A.RIP + 4) >>> 2] = 0;
     i32[A.EXIT_REASON >>> 2] = 0;
     let sig = 0;
@@ -114,9 +148,9 @@ export class Subject {
         sig = 2000 + exit;
         break;
       }
-      if (i32[A.RIP >>> 2] !== Number(START) || i32[(A.RIP + 4) >>> 2] !== 0) break;
+      if (i32[A.RIP >>> 2] !== start || i32[(A.RIP + 4) >>> 2] !== 0) break;
     }
-    const gpr = Array.from({ length: 16 }, (_, n) => core.slot(n * 8));
+    const gpr = Array.from({ length: 16 }, (_, n) => BigInt.asUintN(v.size === 64 ? 64 : 32, core.slot(n * 8)));
     return {
       sig,
       rip: core.u64[A.RIP >>> 3]!,

@@ -1,5 +1,20 @@
 /** One experiment: a single instruction, the state before it, and what there is after it. */
-export const START = 0x40000100n;
+/** Size of the code that a vector runs as: 64-bit mode, or 32- and 16-bit code in compatibility mode. */
+export type CodeSize = 16 | 32 | 64;
+/**
+ * Segments of 16-bit vectors: base and limit of CS, DS, ES and SS, all different so that a base or limit taken from the wrong one
+ * shows. 32-bit vectors are flat.
+ */
+export const SEGMENTS_16 = {
+  cs: { base: 0x40000000, limit: 0xfff },
+  ds: { base: 0x50000000, limit: 0x3fff },
+  es: { base: 0x50000010, limit: 0x3bff },
+  ss: { base: 0x50000020, limit: 0x3cff },
+} as const;
+/** RIP of the instruction. */
+export const startOf = (size: CodeSize): bigint => (size === 16 ? 0x100n : 0x40000100n);
+/** Offset in DS of the window. */
+export const windowOf = (size: CodeSize): number => (size === 16 ? 0x800 : WINDOW);
 export const CODE_PAGE = 0x40000000;
 export const DATA = 0x50000000;
 export const DATA_BYTES = 0x4000;
@@ -9,6 +24,7 @@ export const WINDOW_BYTES = 256;
 export const FX_BYTES = 512;
 
 export interface Vector {
+  size: CodeSize;
   code: Uint8Array;
   /** rax rcx rdx rbx rsp rbp rsi rdi r8..r15. */
   gpr: bigint[];
