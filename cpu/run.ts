@@ -14,16 +14,19 @@ import {
   INTERCEPT_NMI_WINDOW,
   raise,
 } from "./core.ts";
-import { FLAG_IF, FLAG_TF } from "./flags.ts";
+import { FLAG_TF } from "./flags.ts";
 import { generateInterpreter, RUN_MISS } from "./interpreter/generate.ts";
 import { fetchSlow, readSlow, rmwSlow, writeSlow } from "./mmu/access.ts";
 import { setFrameAttribute } from "./mmu/tlb.ts";
+import { hitsCodeBreakpoint } from "./system/dr.ts";
 import {
   deliverDebug,
   deliverInjected,
   deliverInterrupt,
   deliverNmi,
   deliverPendingFault,
+  interruptsDeliverable,
+  nmiDeliverable,
 } from "./system/exceptions.ts";
 import { updateMode } from "./system/mode.ts";
 import { BlockCache, instructionsBefore } from "./uops/block.ts";
@@ -36,7 +39,6 @@ const LONGEST_SLICE = 0x3fffffff;
 
 /** INTERRUPTIBILITY bits (SDM table 25-3). */
 const SHADOW = 3;
-const BLOCKED_BY_NMI = 8;
 /** DR6.BS: single step. */
 const DR6_BS = 0x4000;
 /** `single` has executed its instruction and nothing else is due. */
@@ -114,17 +116,13 @@ export class Engine {
   /** Takes an NMI or interrupt if one can be taken at this cut: 0 delivered, > 0 exit, -1 none. */
   private interrupt(core: Core): number {
     const { i32, controls } = core;
-    const blocking = i32[A.INTERRUPTIBILITY >>> 2]!;
-    if ((blocking & SHADOW) !== 0) return -1;
-    if ((blocking & BLOCKED_BY_NMI) === 0) {
+    if (nmiDeliverable(core)) {
       if (i32[A.NMI_PENDING >>> 2] !== 0) return deliverNmi(core);
       if (controls.intercepts & INTERCEPT_NMI_WINDOW) return EXIT_NMI_WINDOW;
     }
-    if ((i32[A.RFLAGS_SYS >>> 2]! & FLAG_IF) === 0) return -1;
+    if (!interruptsDeliverable(core)) return -1;
     const vector = core.interrupts === null ? -1 : core.interrupts.pending();
-    if (vector >= 0) {
-      return deliverInterrupt(core, vector);
-    }
+    if (vector >= 0) return deliverInterrupt(core, vector);
     return controls.intercepts & INTERCEPT_INTR_WINDOW ? EXIT_INTR_WINDOW : -1;
   }
 
@@ -168,6 +166,10 @@ export class Engine {
    */
   private stepAtCut(core: Core): number {
     const { i32 } = core;
+    if (hitsCodeBreakpoint(core)) {
+      const exit = deliverDebug(core, true);
+      return exit === 0 ? -1 : exit;
+    }
     const shadow = i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW;
     const trap = (i32[A.RFLAGS_SYS >>> 2]! & FLAG_TF) !== 0;
     // Cleared first: an instruction that begins a shadow of its own sets it again.
