@@ -168,7 +168,7 @@ export class Hypervisor {
     }
     for (const handle of domain.watchdogs) this.queue.cancel(handle);
     for (const vcpu of domain.vcpus) {
-      this.scheduler.sleep(vcpu);
+      vcpu.sleep();
       this.scheduler.remove(vcpu);
       this.queue.cancel(vcpu.singleshotTimer);
       this.queue.cancel(vcpu.periodicTimer);

@@ -10,9 +10,8 @@
 import { ACCOUNTED, REMAINING, SLICE_END } from "../cpu/arena.ts";
 import type { Core } from "../cpu/core.ts";
 import { account } from "../cpu/system/mode.ts";
-import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from "./abi/vcpu-op.ts";
-import { setRunstate } from "./domain/runstate.ts";
-import type { Vcpu } from "./domain/vcpu.ts";
+import { RUNSTATE_running } from "./abi/vcpu-op.ts";
+import { setRunstate, stoppedState } from "./domain/runstate.ts";
 import { handleExit } from "./hvm/exits.ts";
 import { COST_CONTEXT_SWITCH, COST_SCHEDULE, COST_TIMER } from "./hypercalls/costs.ts";
 import type { Hypervisor, PhysicalCpu } from "./hypervisor.ts";
@@ -134,6 +133,8 @@ function schedule(hv: Hypervisor, p: PhysicalCpu): void {
   if (next === before) return;
   if (before !== null) {
     before.isRunning = false;
+    // Its copy of the runstate is written through its own page tables.
+    if (before.runstateArea !== null) before.core.activate();
     setRunstate(before, stoppedState(before), p.cycle);
   }
   p.current = next;
@@ -144,10 +145,4 @@ function schedule(hv: Hypervisor, p: PhysicalCpu): void {
   next.core.activate();
   setRunstate(next, RUNSTATE_running, p.cycle);
   updateVcpuTime(next, p.cycle);
-}
-
-/** The runstate of a vcpu that does not run. */
-export function stoppedState(vcpu: Vcpu): number {
-  if (vcpu.isRunnable()) return RUNSTATE_runnable;
-  return vcpu.pauseFlags !== 0 && vcpu.isUp ? RUNSTATE_blocked : RUNSTATE_offline;
 }

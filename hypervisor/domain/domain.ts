@@ -134,15 +134,9 @@ export class Domain {
     return id < this.vcpus.length ? this.vcpus[id]! : null;
   }
 
-  /** evtchn_check_pollers: `port` has become pending; wakes vcpus that wait for it in SCHEDOP_poll. */
-  checkPollers(port: number): void {
-    for (const v of this.vcpus)
-      if (v.polling !== null && (v.polling.length !== 1 || v.polling[0] === port)) v.unblock();
-  }
-
   pause(): void {
     this.pauseCount++;
-    for (const v of this.vcpus) this.hypervisor.scheduler.sleep(v);
+    for (const v of this.vcpus) v.sleep();
   }
 
   unpause(): void {

@@ -33,7 +33,7 @@ export function shutdownDomain(domain: Domain, reason: number): void {
     domain.consoleLine = "";
   }
   domain.shutdownCode = code;
-  for (const vcpu of domain.vcpus) hv.scheduler.sleep(vcpu);
+  for (const vcpu of domain.vcpus) vcpu.sleep();
   hv.log.xen(`d${domain.domid} (${domain.name}) ${MESSAGES[code] ?? `shut down for reason ${code}`}`);
   hv.onShutdown(domain);
   hv.endSlice();
@@ -58,7 +58,7 @@ export function crashDomain(vcpu: Vcpu, why: string): void {
 export function vcpuDown(vcpu: Vcpu): void {
   const domain = vcpu.domain;
   vcpu.pauseFlags |= VPF_DOWN;
-  domain.hypervisor.scheduler.sleep(vcpu);
+  vcpu.sleep();
   domain.hypervisor.endSlice();
   if (domain.vcpus.some((v) => v.isUp)) return;
   domain.hypervisor.log.xen(`d${domain.domid}v${vcpu.id} All CPUs offline -- powering off.`);

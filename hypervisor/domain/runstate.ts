@@ -1,8 +1,10 @@
 /** Runstates (public/vcpu.h): where a vcpu's time went, and the guest's copy of it. */
 import {
+  RUNSTATE_blocked,
   RUNSTATE_INFO_BYTES,
   RUNSTATE_INFO_BYTES_COMPAT,
-  RUNSTATE_running,
+  RUNSTATE_offline,
+  RUNSTATE_runnable,
   XEN_RUNSTATE_UPDATE_HIGH,
 } from "../abi/vcpu-op.ts";
 import { VMASST_TYPE_runstate_update_flag } from "../abi/xen.ts";
@@ -54,5 +56,8 @@ export function updateRunstateArea(vcpu: Vcpu): void {
   if (flagged) writeGuest32(vcpu, area + BigInt(entry + 4), high);
 }
 
-/** True if the vcpu has been running since its last change. */
-export const isRunstateRunning = (vcpu: Vcpu): boolean => vcpu.runstate === RUNSTATE_running;
+/** The runstate of a vcpu that does not run. */
+export function stoppedState(vcpu: Vcpu): number {
+  if (vcpu.isRunnable()) return RUNSTATE_runnable;
+  return vcpu.pauseFlags !== 0 && vcpu.isUp ? RUNSTATE_blocked : RUNSTATE_offline;
+}

@@ -4,10 +4,11 @@
 import { CPL, EFER, S_RAX, SEG, SEG_ATTR, SEG_STRIDE } from "../../cpu/arena.ts";
 import type { Core } from "../../cpu/core.ts";
 import { VCPU_INFO_BYTES, VCPU_INFO_UPCALL_PENDING } from "../abi/layout.ts";
-import { RUNSTATE_offline } from "../abi/vcpu-op.ts";
+import { RUNSTATE_offline, RUNSTATE_runnable } from "../abi/vcpu-op.ts";
 import { XEN_LEGACY_MAX_VCPUS } from "../abi/xen.ts";
 import type { ChargePath } from "../hypervisor.ts";
 import type { Domain } from "./domain.ts";
+import { setRunstate, stoppedState } from "./runstate.ts";
 
 /** Reasons in `pauseFlags` not to run (_VPF_*). */
 export const VPF_BLOCKED = 1;
@@ -111,7 +112,17 @@ export class Vcpu {
 
   /** Tells the scheduler that the vcpu may have become runnable. */
   wake(): void {
-    if (this.isRunnable()) this.domain.hypervisor.scheduler.wake(this);
+    if (!this.isRunnable()) return;
+    const hv = this.domain.hypervisor;
+    if (!this.isRunning) setRunstate(this, RUNSTATE_runnable, hv.now());
+    hv.scheduler.wake(this);
+  }
+
+  /** Tells the scheduler that the vcpu is not runnable any more. */
+  sleep(): void {
+    const hv = this.domain.hypervisor;
+    hv.scheduler.sleep(this);
+    if (!this.isRunning && this.runstate === RUNSTATE_runnable) setRunstate(this, stoppedState(this), hv.now());
   }
 
   /** Ends SCHEDOP_block, SCHEDOP_poll or HLT. */

@@ -101,11 +101,6 @@ export function guestCpuid(vcpu: Vcpu, leaf: number, subleaf: number): GuestLeaf
   return r;
 }
 
-/** XCR0 bits that XSETBV may set. */
-export function xcr0Mask(vcpu: Vcpu): number {
-  return model(vcpu, 0xd, 0).a;
-}
-
 function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): GuestLeaf {
   switch (index) {
     case 0:

@@ -5,6 +5,7 @@
 import {
   ACTIVITY,
   CR2,
+  DR,
   EXIT_GLA,
   EXIT_GPA,
   EXIT_LENGTH,
@@ -19,10 +20,11 @@ import {
   S_RCX,
   S_RDX,
   SLOTS,
-  XCR0,
 } from "../../cpu/arena.ts";
 import * as C from "../../cpu/core.ts";
-import { FLAG_IF } from "../../cpu/flags.ts";
+import { FLAG_IF, FLAG_TF } from "../../cpu/flags.ts";
+import { writeXcr0 } from "../../cpu/system/cr.ts";
+import { H_OK } from "../../cpu/uops/uop.ts";
 import { HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
 import { dumpVcpu } from "../domain/crash-dump.ts";
 import { crashDomain, shutdownDomain, vcpuDown } from "../domain/lifecycle.ts";
@@ -31,13 +33,17 @@ import "../hypercalls/all.ts";
 import { COST_CPUID, COST_EXIT, COST_MSR } from "../hypercalls/costs.ts";
 import { dispatchHypercall } from "../hypercalls/dispatch.ts";
 import { blockVcpu } from "../hypercalls/sched-op.ts";
-import { guestCpuid, xcr0Mask } from "./cpuid.ts";
+import { guestCpuid } from "./cpuid.ts";
 import { readGuestMsr, writeGuestMsr } from "./msr.ts";
 
 /** Interruption types (SDM table 25-17), and its flags. */
 const TYPE_HW_EXCEPTION = 3 << 8;
 const DELIVER_ERROR = 1 << 11;
 const VALID = 0x80000000;
+
+const DR6 = DR + 6 * 8;
+/** DR6: single step. */
+const DR6_BS = 0x4000;
 
 const QUAL_WRITE = 2;
 const QUAL_FETCH = 4;
@@ -58,6 +64,10 @@ function completeInstruction(vcpu: Vcpu): void {
   const rip = core.u64[RIP >>> 3]! + BigInt(core.i32[EXIT_LENGTH >>> 2]!);
   core.u64[RIP >>> 3] = vcpu.in64BitCode() ? rip : rip & 0xffff_ffffn;
   core.f64[INSTRET >>> 3]! += 1;
+  if ((core.i32[RFLAGS_SYS >>> 2]! & FLAG_TF) !== 0) {
+    core.i32[DR6 >>> 2]! |= DR6_BS;
+    injectException(vcpu, C.VEC_DB);
+  }
 }
 
 /** hvm_inject_hw_exception: delivered before the next instruction, RIP staying where it is. */
@@ -126,24 +136,12 @@ function wrmsr(vcpu: Vcpu): void {
   else injectException(vcpu, C.VEC_GP);
 }
 
-/** hvm_handle_xsetbv: XCR0 only, x87 always, nothing that CPUID doesn't offer, AVX only with SSE. */
+/** hvm_handle_xsetbv: ring 0, and what the core's own XSETBV allows. */
 function xsetbv(vcpu: Vcpu): void {
   const core = vcpu.core;
-  const value = core.u32[RAX]!;
-  const bad =
-    vcpu.cpl() !== 0 ||
-    core.u32[RCX] !== 0 ||
-    core.u32[RDX] !== 0 ||
-    (value & ~xcr0Mask(vcpu)) !== 0 ||
-    (value & 1) === 0 ||
-    (value & 6) === 4;
-  if (bad) {
-    injectException(vcpu, C.VEC_GP);
-    return;
-  }
-  core.u32[XCR0 >>> 2] = value;
-  core.u32[(XCR0 + 4) >>> 2] = 0;
-  completeInstruction(vcpu);
+  if (vcpu.cpl() === 0 && writeXcr0(core, core.u32[RCX]!, core.i32[RAX]!, core.i32[RDX]!) === H_OK)
+    completeInstruction(vcpu);
+  else injectException(vcpu, C.VEC_GP);
 }
 
 function vmcall(vcpu: Vcpu): void {

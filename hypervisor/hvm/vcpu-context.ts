@@ -1,5 +1,6 @@
 /** VCPUOP_initialise of HVM guests: register state from a vcpu_hvm_context (public/hvm/hvm_vcpu.h), as arch_set_info_hvm_guest. */
 import {
+  CPL,
   CR0,
   CR3,
   CR4,
@@ -17,9 +18,21 @@ import {
   TR,
 } from "../../cpu/arena.ts";
 import type { Core } from "../../cpu/core.ts";
-import { setFlags } from "../../cpu/flags.ts";
+import { FLAG_VM, setFlags } from "../../cpu/flags.ts";
 import { loadPdptes } from "../../cpu/mmu/walker.ts";
-import { CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, setRip } from "../../cpu/system/bits.ts";
+import {
+  CR0_DEFINED,
+  CR0_ET,
+  CR0_PE,
+  CR0_PG,
+  CR4_PAE,
+  EFER_LMA,
+  EFER_LME,
+  EFER_NXE,
+  EFER_SCE,
+  setRip,
+} from "../../cpu/system/bits.ts";
+import { CR4_ALLOWED } from "../../cpu/system/cr.ts";
 import { loadSegmentRaw, loadTableRaw, updateMode } from "../../cpu/system/mode.ts";
 import { EINVAL } from "../abi/errno.ts";
 import { VCPU_HVM_MODE_32B, VCPU_HVM_MODE_64B } from "../abi/vcpu-op.ts";
@@ -93,6 +106,13 @@ export function initialiseFromContext(target: Vcpu, context: DataView): number {
   return 0;
 }
 
+/** What VM entry would refuse: bits that this processor doesn't have, paging without protection. */
+function validControl(cr0: number, cr4: number, efer: bigint): boolean {
+  if ((cr0 & ~CR0_DEFINED) !== 0 || (cr4 & ~CR4_ALLOWED) !== 0) return false;
+  if ((efer & ~BigInt(EFER_SCE | EFER_LME | EFER_NXE)) !== 0n) return false;
+  return (cr0 & CR0_PG) === 0 || (cr0 & CR0_PE) !== 0;
+}
+
 function setSegments(core: Core, segments: readonly (Segment | null)[], tr: Segment): void {
   [SEG_CS, SEG_DS, SEG_SS, SEG_ES].forEach((seg, n) => {
     const s = segments[n]!;
@@ -134,9 +154,12 @@ function context32(context: DataView): ((core: Core) => void) | null {
   if (dpl(ss!) !== dpl(cs!)) return null;
   const usable = (s: Segment): boolean => (s.attr & UNUSABLE) === 0;
   if ((usable(ds!) && dpl(ds!) > dpl(cs!)) || (usable(es!) && dpl(es!) > dpl(cs!))) return null;
-  let flags = Number(efer & 0xd01n);
-  const cr0 = u32(10);
-  if ((cr0 & CR0_PG) !== 0 && (flags & EFER_LME) !== 0) flags |= EFER_LMA;
+  const cr0 = u32(10) | CR0_ET;
+  const cr4 = u32(12);
+  const flags = efer & ~BigInt(EFER_LMA);
+  if (!validControl(cr0, cr4, flags) || (u32(9) & FLAG_VM) !== 0) return null;
+  const long = (cr0 & CR0_PG) !== 0 && (Number(flags) & EFER_LME) !== 0;
+  if (long && (cr4 & CR4_PAE) === 0) return null;
   return (core) => {
     [S_RAX, S_RCX, S_RDX, S_RBX, S_RSP, S_RBP, S_RSI, S_RDI].forEach((slot, n) => {
       core.setSlot(slot, BigInt(u32(n)));
@@ -144,7 +167,8 @@ function context32(context: DataView): ((core: Core) => void) | null {
     setSegments(core, [cs!, ds!, ss!, es!], tr!);
     setRip(core, eip | 0, 0);
     setFlags(core, u32(9) | 2);
-    setControl(core, BigInt(cr0), BigInt(u32(11)), BigInt(u32(12)), BigInt(flags));
+    core.i32[CPL >>> 2] = dpl(ss!);
+    setControl(core, BigInt(cr0 >>> 0), BigInt(u32(11)), BigInt(cr4), flags | (long ? BigInt(EFER_LMA) : 0n));
   };
 }
 
@@ -156,9 +180,10 @@ function context64(context: DataView): ((core: Core) => void) | null {
   const cr4 = u64(12);
   const efer = u64(13);
   if (BigInt.asIntN(64, rip) >> 47n !== 0n && BigInt.asIntN(64, rip) >> 47n !== -1n) return null;
-  if ((Number(cr0 & 0xffff_ffffn) & CR0_PG) === 0) return null;
-  if ((Number(cr4 & 0xffff_ffffn) & CR4_PAE) === 0) return null;
-  if ((Number(efer & 0xffff_ffffn) & EFER_LME) === 0) return null;
+  const flags = efer & ~BigInt(EFER_LMA);
+  if (cr0 >> 32n !== 0n || cr4 >> 32n !== 0n || !validControl(Number(cr0), Number(cr4), flags)) return null;
+  if ((Number(cr0) & CR0_PG) === 0 || (Number(cr4) & CR4_PAE) === 0 || (Number(flags) & EFER_LME) === 0) return null;
+  if ((u64(9) & BigInt(FLAG_VM)) !== 0n) return null;
   const code: Segment = { base: 0, limit: 0xffffffff, attr: 0xa09b };
   const data: Segment = { base: 0, limit: 0xffffffff, attr: 0xc093 };
   const tr: Segment = { base: 0, limit: 0x67, attr: 0x8b };
@@ -169,6 +194,6 @@ function context64(context: DataView): ((core: Core) => void) | null {
     setSegments(core, [code, data, data, data], tr);
     setRip(core, Number(BigInt.asIntN(32, rip)), Number(BigInt.asIntN(32, rip >> 32n)));
     setFlags(core, Number(u64(9) & 0xffff_ffffn) | 2);
-    setControl(core, cr0 & 0xffff_ffffn, u64(11), cr4 & 0xffff_ffffn, (efer & 0xd01n) | BigInt(EFER_LMA));
+    setControl(core, cr0 | BigInt(CR0_ET), u64(11), cr4, flags | BigInt(EFER_LMA));
   };
 }

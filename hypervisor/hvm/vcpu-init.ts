@@ -87,11 +87,10 @@ const REAL_MODE_CODE = 0x9b;
 
 /** INIT of a vcpu by its local APIC (vlapic_init): it waits for a SIPI. */
 export function initByApic(vcpu: Vcpu): void {
-  const hv = vcpu.domain.hypervisor;
   vcpu.pauseFlags |= VPF_DOWN;
   vcpu.pauseFlags &= ~VPF_BLOCKED;
   vcpu.isInitialised = false;
-  hv.scheduler.sleep(vcpu);
+  vcpu.sleep();
 }
 
 /** Startup IPI: real mode at `vector` << 12, if it waits for one. */

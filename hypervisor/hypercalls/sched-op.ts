@@ -31,7 +31,7 @@ const NS_PER_SECOND = 1e9;
 export function blockVcpu(vcpu: Vcpu): void {
   vcpu.pauseFlags |= VPF_BLOCKED;
   if (eventsNeedDelivery(vcpu)) vcpu.pauseFlags &= ~VPF_BLOCKED;
-  else vcpu.domain.hypervisor.scheduler.sleep(vcpu);
+  else vcpu.sleep();
 }
 
 defineHypercall(HYPERVISOR_sched_op, (vcpu, args, compat) => {
@@ -102,7 +102,7 @@ function poll(vcpu: Vcpu, arg: bigint, compat: boolean): number {
       vcpu.pollTimer = 0;
       vcpu.unblock();
     });
-  hv.scheduler.sleep(vcpu);
+  vcpu.sleep();
   return 0;
 }
 

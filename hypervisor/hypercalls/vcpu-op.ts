@@ -60,7 +60,7 @@ const OPS: Readonly<Record<number, VcpuOp>> = {
     }
     if (target.isUp) {
       target.pauseFlags |= VPF_DOWN;
-      domain.hypervisor.scheduler.sleep(target);
+      target.sleep();
     }
     return 0;
   },
