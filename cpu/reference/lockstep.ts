@@ -32,7 +32,7 @@ export interface Difference {
 }
 
 /** How much shorter the next round's strides are. */
-const NARROWING = 1000;
+const NARROWING = 100;
 
 export function differences(first: Side, second: Side): [string, string, string][] {
   const a = first.state();

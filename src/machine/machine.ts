@@ -1,7 +1,8 @@
 /** The machine: memory, engine, hypervisor and its domains put together, behind the interface of api.ts. */
 import { Arena, MAX_RAM_BYTES } from "../../cpu/arena.ts";
-import { CoreGroup } from "../../cpu/core.ts";
+import { type Core, CoreGroup } from "../../cpu/core.ts";
 import { makeReference } from "../../cpu/reference/evaluator.ts";
+import { coreState, disassembleAhead, lastMicroOps, memoryState } from "../../cpu/reference/inspect.ts";
 import { Engine } from "../../cpu/run.ts";
 import { Daemons } from "../../hypervisor/daemons/daemons.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
@@ -22,15 +23,18 @@ import {
   type RunOutcome,
 } from "./api.ts";
 import { buildDomain, framesOf, type PreparedDomain, prepareDomain } from "./build-domain.ts";
+import { type InspectableMachine, LockstepMachine } from "./lockstep.ts";
 import { domainReport, machineReport } from "./report.ts";
 
 const FRAME = 4096;
 const MIB = 2 ** 20;
 const MAX_PCPUS = 64;
+/** Instructions that a report of a difference lists. */
+const LISTING = 12;
 /** What Xen keeps for itself besides what domains cost. */
 const XEN_FRAMES = (4 * MIB) / FRAME;
 
-export class Machine implements MachineApi {
+export class Machine implements InspectableMachine {
   readonly memory: number;
   readonly frequency: number = CPU_FREQUENCY;
   private readonly hypervisor: Hypervisor;
@@ -62,7 +66,7 @@ export class Machine implements MachineApi {
   }
 
   /** Loads kernels, builds the domains in order as domid 1, 2, ..., and unpauses them. Rejects with MachineConfigError. */
-  static async create(config: MachineConfig): Promise<Machine> {
+  static async create(config: MachineConfig): Promise<MachineApi> {
     const pcpus = config.pcpus ?? 1;
     if (!Number.isInteger(pcpus) || pcpus < 1 || pcpus > MAX_PCPUS)
       throw new MachineConfigError(`a machine has 1 to ${MAX_PCPUS} physical CPUs, not ${pcpus}`, "machine");
@@ -80,8 +84,12 @@ export class Machine implements MachineApi {
     if (memory < FRAME * 1024 || memory % FRAME !== 0)
       throw new MachineConfigError(`${memory} bytes are no size for a machine's memory`, "memory");
     config.onProgress?.("building", 0);
-    const machine = new Machine(config, memory);
-    for (const p of prepared) machine.add(p);
+    const build = (engine: EngineName): Machine => {
+      const machine = new Machine({ ...config, engine }, memory);
+      for (const p of prepared) machine.add(p);
+      return machine;
+    };
+    const machine = config.engine === "lockstep" ? new LockstepMachine(build) : build(config.engine ?? "interpreter");
     config.onProgress?.("building", 1);
     return machine;
   }
@@ -131,6 +139,31 @@ export class Machine implements MachineApi {
     this.daemons.release(domain);
     this.hypervisor.destroyDomain(domain);
     return this.add(this.prepared.get(domid)!).domid;
+  }
+
+  inspect(): Readonly<Record<string, string>> {
+    const state: Record<string, string> = { cycle: String(this.cycle) };
+    for (const [domid, domain] of this.hypervisor.domains)
+      for (const vcpu of domain.vcpus)
+        for (const [name, value] of Object.entries(coreState(vcpu.core))) state[`d${domid}v${vcpu.id} ${name}`] = value;
+    state.memory = memoryState(this.hypervisor.arena);
+    return state;
+  }
+
+  ahead(): string[] {
+    const core = this.lastCore();
+    return core === null ? [] : disassembleAhead(core, LISTING);
+  }
+
+  behind(): string[] {
+    const core = this.lastCore();
+    return core === null ? [] : lastMicroOps(core);
+  }
+
+  /** The core of the vcpu that ran last. */
+  private lastCore(): Core | null {
+    const { active } = this.hypervisor.group;
+    return active === this.hypervisor.xenCore ? null : active;
   }
 
   private live(domid: number): Domain {
