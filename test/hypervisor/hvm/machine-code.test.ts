@@ -1,0 +1,167 @@
+/** Guests of a few instructions, executed by the real engine: exits, devices that aren't there, and starting a second vcpu. */
+import { describe, expect, it } from "vitest";
+import { Arena, S_RAX, S_RBX, S_RCX } from "../../../cpu/arena.ts";
+import { Engine } from "../../../cpu/run.ts";
+import { SHUTDOWN_poweroff, SHUTDOWN_reboot } from "../../../hypervisor/abi/sched.ts";
+import type { Domain } from "../../../hypervisor/domain/domain.ts";
+import { startPvh } from "../../../hypervisor/hvm/vcpu-init.ts";
+import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
+import { copyFromPhysical, copyToPhysical } from "../../../hypervisor/memory/guest-access.ts";
+import { P2M_RAM_RO, P2M_RAM_RW } from "../../../hypervisor/memory/p2m.ts";
+import { runMachine } from "../../../hypervisor/run.ts";
+
+const ENTRY = 0x1000;
+const HLT = 0xf4;
+const out = (char: string): number[] => [0xb0, char.charCodeAt(0), 0xe6, 0xe9];
+const dword = (n: number): number[] => [n & 0xff, (n >>> 8) & 0xff, (n >>> 16) & 0xff, n >>> 24];
+
+interface Ran {
+  hv: Hypervisor;
+  domain: Domain;
+  log: string;
+  slot(slot: number): number;
+  memory(at: number): number;
+}
+
+/** Runs `code` at ENTRY, in 32-bit mode without paging, until the domain ends. */
+function run(
+  code: readonly number[],
+  options: { cpu?: "intel" | "amd"; vcpus?: number; more?: readonly [number, number[]][] } = {},
+): Ran {
+  let engine: Engine | null = null;
+  const hv = new Hypervisor({
+    arena: new Arena(16 * 2 ** 20),
+    engine: { run: (core, deadline) => engine!.run(core, deadline) },
+    pcpus: 1,
+    cpu: options.cpu ?? "intel",
+  });
+  engine = new Engine(hv.xenCore);
+  const domain = hv.createDomain({ name: "guest", maxVcpus: options.vcpus ?? 1, maxPages: 1024 });
+  for (let gfn = 0; gfn < 64; gfn++) domain.p2m.map(gfn, hv.heap.alloc(domain.domid), P2M_RAM_RW);
+  copyToPhysical(domain, ENTRY, Uint8Array.from(code));
+  for (const [at, bytes] of options.more ?? []) copyToPhysical(domain, at, Uint8Array.from(bytes));
+  domain.p2m.map(50, domain.p2m.lookup(50), P2M_RAM_RO);
+  startPvh(domain.vcpus[0]!, ENTRY, 0);
+  domain.unpause();
+  expect(runMachine(hv, 100_000_000)).toBe("all-shutdown");
+  const core = domain.vcpus[0]!.core;
+  core.activate();
+  return {
+    hv,
+    domain,
+    log: hv.log.lines.map((l) => l.text).join("\n"),
+    slot: (slot) => Number(core.slot(slot)),
+    memory(at) {
+      const bytes = new Uint8Array(4);
+      copyFromPhysical(domain, at, bytes);
+      return new DataView(bytes.buffer).getUint32(0, true);
+    },
+  };
+}
+
+for (const cpu of ["intel", "amd"] as const)
+  describe(`a guest on a processor of ${cpu}`, () => {
+    it("writes to the debug port and powers off by halting with interrupts off", () => {
+      const r = run([...out("H"), ...out("i"), ...out("\n"), HLT], { cpu });
+      expect(r.log).toContain("(d1) Hi");
+      expect(r.domain.shutdownCode).toBe(SHUTDOWN_poweroff);
+    });
+
+    it("finds Xen by CPUID and calls it through the hypercall page", () => {
+      // cpuid 40000000; save EBX; wrmsr 40000000 = 2000; mov $0,%ebx; call 2000 + 17 * 32 (xen_version); hlt
+      const r = run(
+        [
+          ...[0xb8, ...dword(0x40000000), 0x0f, 0xa2, 0x89, 0x1d, ...dword(0x3000)],
+          ...[0xb9, ...dword(0x40000000), 0xb8, ...dword(0x2000), 0x31, 0xd2, 0x0f, 0x30],
+          ...[0xbc, ...dword(0x8000), 0xbb, ...dword(0), 0xb8, ...dword(0x2000 + 17 * 32), 0xff, 0xd0, HLT],
+        ],
+        { cpu },
+      );
+      expect(r.memory(0x3000)).toBe(0x566e6558);
+      expect(r.slot(S_RAX)).toBe((4 << 16) | 17);
+    });
+
+    it("reads all ones where nothing is, and its writes there vanish", () => {
+      // mov 0xf0000000,%ecx; mov %esp,0xf0000000; in $0x42,%al; hlt
+      const r = run([0x8b, 0x0d, ...dword(0xf0000000), 0x89, 0x25, ...dword(0xf0000000), 0x31, 0xc0, 0xe4, 0x42, HLT], {
+        cpu,
+      });
+      expect(r.slot(S_RCX)).toBe(0xffffffff);
+      expect(r.slot(S_RAX)).toBe(0xff);
+      expect(r.domain.shutdownCode).toBe(SHUTDOWN_poweroff);
+    });
+  });
+
+describe("a guest without an IDT", () => {
+  for (const [what, code] of [
+    ["reads an MSR that doesn't exist", [0xb9, ...dword(0x12345), 0x0f, 0x32]],
+    ["jumps into nowhere", [0xb8, ...dword(0xf0000000), 0xff, 0xe0]],
+    ["executes VMXON's kind", [0x0f, 0x01, 0xc2]],
+    ["writes to a page that it may only read", [0x89, 0x05, ...dword(50 * 4096)]],
+  ] as const)
+    it(`that ${what} triple-faults, with a dump of its registers`, () => {
+      const r = run([...code, HLT]);
+      expect(r.domain.shutdownCode).toBe(SHUTDOWN_reboot);
+      expect(r.log).toContain("Triple fault - invoking HVM shutdown action 1");
+      expect(r.log).toContain(
+        what.startsWith("jumps") ? "RIP:    0000:[<00000000f0000000>]" : "RIP:    0000:[<000000000000100",
+      );
+      expect(r.domain.crashText.length).toBeGreaterThan(10);
+    });
+});
+
+describe("two vcpus", () => {
+  it("start by INIT and SIPI through the local APIC's page, the second in real mode at the page named", () => {
+    const icr = (value: number): number[] => [0xc7, 0x05, ...dword(0xfee00300), ...dword(value)];
+    const r = run(
+      [
+        // ICR high: APIC id 2 is vcpu 1.
+        ...[0xc7, 0x05, ...dword(0xfee00310), ...dword(2 << 24)],
+        ...icr(0x4500),
+        ...icr(0x4605),
+        // Wait until the other one has set the byte at 0x3000.
+        ...[0x80, 0x3d, ...dword(0x3000), 0x01, 0x75, 0xf7],
+        ...out("B"),
+        ...out("\n"),
+        HLT,
+      ],
+      // mov al,'A'; out; movb $1, ds:0x3000; hlt
+      { vcpus: 2, more: [[0x5000, [...out("A"), 0xc6, 0x06, 0x00, 0x30, 0x01, HLT]]] },
+    );
+    expect(r.log).toContain("(d1) AB");
+    expect(r.domain.vcpus[1]!.core.index).not.toBe(r.domain.vcpus[0]!.core.index);
+    expect(r.domain.shutdownCode).toBe(SHUTDOWN_poweroff);
+  });
+});
+
+describe("CPUID of a guest", () => {
+  it("has the APIC id 2 * vcpu, the hypervisor bit, and the vcpu id and domid in Xen's leaf 4", () => {
+    const store = (at: number): number[] => [
+      0x89,
+      0x1d,
+      ...dword(at),
+      0x89,
+      0x0d,
+      ...dword(at + 4),
+      0x89,
+      0x15,
+      ...dword(at + 8),
+    ];
+    const cpuid = (leaf: number): number[] => [0xb8, ...dword(leaf), 0x31, 0xc9, 0x0f, 0xa2];
+    const r = run([
+      ...cpuid(1),
+      ...store(0x3000),
+      ...cpuid(0x40000004),
+      ...store(0x3010),
+      ...cpuid(0xb),
+      ...store(0x3020),
+      HLT,
+    ]);
+    expect(r.memory(0x3000) >>> 24).toBe(0);
+    expect(r.memory(0x3004) >>> 31).toBe(1);
+    expect(r.memory(0x3010)).toBe(0);
+    expect(r.memory(0x3014)).toBe(r.domain.domid);
+    expect(r.memory(0x3028)).toBe(0);
+    expect(r.slot(S_RBX)).toBe(0);
+  });
+});
