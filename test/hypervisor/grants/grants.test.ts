@@ -221,6 +221,15 @@ describe("mapping", () => {
     expect(audit()).toEqual([]);
   });
 
+  it("does not take a read-only mapping for a writable one", () => {
+    const { a, b, audit } = pair();
+    a.offer(9, b, 20);
+    const [, reader] = b.map(a, 9, WINDOW_GFN, G.GNTMAP_host_map | G.GNTMAP_readonly);
+    b.map(a, 9, WINDOW_GFN + 1);
+    expect(b.unmap(reader, WINDOW_GFN + 1)).toBe(G.GNTST_general_error);
+    expect(audit()).toEqual([]);
+  });
+
   it("keeps a page that its owner gives back for as long as it is mapped, and from everybody else", () => {
     const { a, b, machine, audit } = pair();
     a.offer(9, b, 20);
@@ -347,6 +356,7 @@ describe("grant copy", () => {
     expect(b.copy(theirs, mine, 4)).toBe(G.GNTST_general_error);
     transitive(0, NO_DOMAIN, 8);
     expect(b.copy(theirs, mine, 4)).toBe(G.GNTST_general_error);
+    for (const guest of [a, c]) expect([...guest.grants.table.pinned()]).toEqual([]);
     expect(auditMemory(machine.hv)).toEqual([]);
   });
 });
