@@ -12,11 +12,11 @@ import {
   FAULT_TRAP,
   INTERCEPT_INTR_WINDOW,
   INTERCEPT_NMI_WINDOW,
-  raise,
 } from "./core.ts";
 import { FLAG_TF } from "./flags.ts";
-import { generateInterpreter, RUN_MISS } from "./interpreter/generate.ts";
-import { fetchSlow, readSlow, rmwSlow, writeSlow } from "./mmu/access.ts";
+import { RUN_HOT, RUN_MISS } from "./interpreter/generate.ts";
+import { linkInterpreter, makeEnvironment } from "./interpreter/link.ts";
+import { fetchSlow } from "./mmu/access.ts";
 import { setFrameAttribute } from "./mmu/tlb.ts";
 import { hitsCodeBreakpoint } from "./system/dr.ts";
 import {
@@ -29,8 +29,8 @@ import {
   nmiDeliverable,
 } from "./system/exceptions.ts";
 import { updateMode } from "./system/mode.ts";
+import { Translator } from "./translator/translator.ts";
 import { BlockCache, instructionsBefore } from "./uops/block.ts";
-import { HELPERS } from "./uops/helpers.ts";
 import "./uops/lift-all.ts";
 import { H_EXIT, H_EXIT_AT, H_OK, H_RESTART, MODE_16, MODE_64, MODE_CODE_MASK, MODE_STEP } from "./uops/uop.ts";
 
@@ -47,21 +47,22 @@ const DONE = -2;
 /** Executes blocks; `run(block)` as interpreter/generate.ts documents. */
 export interface BlockRunner {
   run(block: number): number;
+  /** Takes the blocks that have become warm (RUN_HOT), if the runner counts. */
+  readonly translator?: Translator;
 }
 
-/** Makes the generated interpreter for the arena of `core`'s group. */
+/** The generated interpreter alone. */
 export function makeInterpreter(_engine: Engine | null, core: Core): BlockRunner {
-  const { arena, shared } = core;
-  const module = new WebAssembly.Module(generateInterpreter(arena.memory.buffer.byteLength / 0x10000));
-  const env = {
-    memory: arena.memory,
-    read: (lo: number, hi: number, size: number, u: number): number => readSlow(shared.active!, lo, hi, size, u),
-    write: (lo: number, hi: number, size: number, u: number): number => writeSlow(shared.active!, lo, hi, size, u),
-    rmw: (lo: number, hi: number, size: number, u: number): number => rmwSlow(shared.active!, lo, hi, size, u),
-    helper: (number: number, u: number): number => HELPERS[number]!(shared.active!, u),
-    fault: (vector: number, error: number): number => raise(shared.active!, vector, error),
+  return { run: linkInterpreter(core, makeEnvironment(core)) };
+}
+
+/** The generated interpreter, and translations of what is warm. */
+export function makeTranslator(engine: Engine | null, core: Core): BlockRunner {
+  const environment = makeEnvironment(core);
+  return {
+    run: linkInterpreter(core, environment),
+    ...(engine !== null && { translator: new Translator(core, engine.blocks, environment) }),
   };
-  return new WebAssembly.Instance(module, { env }).exports as unknown as BlockRunner;
 }
 
 export class Engine {
@@ -76,7 +77,7 @@ export class Engine {
     this.blocks = new BlockCache(first);
     this.blocks.onCodePage = (frame) => setFrameAttribute(first, frame, A.FRAME_CODE);
     first.shared.invalidateCode = (address, bytes) => this.blocks.invalidate(address, bytes);
-    this.runner = (makeRunner ?? makeInterpreter)(this, first);
+    this.runner = (makeRunner ?? makeTranslator)(this, first);
   }
 
   /**
@@ -85,6 +86,7 @@ export class Engine {
    */
   run(core: Core, deadline: number): number {
     core.activate();
+    this.runner.translator?.poll();
     const { i32, f64 } = core;
     for (;;) {
       if (i32[A.INJECT_INFO >>> 2] !== 0) {
@@ -145,6 +147,10 @@ export class Engine {
           if (block < 0) return this.fetchFault(core);
           break;
         }
+        case RUN_HOT:
+          block = core.i32[A.BLOCK >>> 2]!;
+          this.runner.translator!.warm(block);
+          break;
         case H_EXIT:
           return core.i32[A.EXIT_REASON >>> 2]!;
         case H_RESTART: {

@@ -157,6 +157,23 @@ export class Assembler {
     this.byte(0x42);
     this.signed(value);
   }
+  /** An i64 constant from its two int32 words: signed LEB128 of 64 bits. */
+  i64Words(low: number, high: number): void {
+    this.byte(0x42);
+    let lo = low | 0;
+    let hi = high | 0;
+    for (;;) {
+      const bits = lo & 0x7f;
+      lo = (lo >>> 7) | (hi << 25);
+      hi >>= 7;
+      const sign = bits & 0x40;
+      if ((lo === 0 && hi === 0 && sign === 0) || (lo === -1 && hi === -1 && sign !== 0)) {
+        this.byte(bits);
+        return;
+      }
+      this.byte(bits | 0x80);
+    }
+  }
   get(local: number): void {
     this.byte(0x20);
     this.unsigned(local);
@@ -172,6 +189,30 @@ export class Assembler {
   call(index: number): void {
     this.byte(0x10);
     this.unsigned(index);
+  }
+
+  /** Calls the function of table 0 whose index is on the stack. */
+  callIndirect(type: number): void {
+    this.byte(0x11);
+    this.unsigned(type);
+    this.byte(0);
+  }
+  /** Appends what another assembler wrote; its branches must stay inside it. */
+  append(part: Assembler): void {
+    while (this.bytes.length < this.length + part.length) {
+      const grown = new Uint8Array(this.bytes.length * 2);
+      grown.set(this.bytes);
+      this.bytes = grown;
+    }
+    this.bytes.set(part.bytes.subarray(0, part.length), this.length);
+    this.length += part.length;
+  }
+  raw(code: Uint8Array): void {
+    for (let i = 0; i < code.length; i++) this.byte(code[i]!);
+  }
+  clear(): void {
+    this.length = 0;
+    this.depth = 0;
   }
 
   block(type: number = VOID): Label {
@@ -231,15 +272,21 @@ export interface FunctionBody {
   code: Uint8Array;
 }
 
-/** A module that imports memory "env.memory" and functions "env.NAME", and exports its functions by name. */
+/**
+ * A module that imports memory "env.memory" and functions "env.NAME", and exports its functions by name.
+ * @param table imports the table "env.table" as well, for call_indirect with types of `extraTypes`, whose indices follow those
+ *   of imports and functions
+ */
 export function buildModule(
   memoryPages: number,
   imports: readonly Import[],
   functions: readonly FunctionBody[],
+  table = false,
+  extraTypes: readonly FunctionType[] = [],
 ): Uint8Array {
   const out = new Assembler();
   out.op(0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
-  const types = [...imports.map((i) => i.type), ...functions.map((f) => f.type)];
+  const types = [...imports.map((i) => i.type), ...functions.map((f) => f.type), ...extraTypes];
   section(out, 1, (s) => {
     s.unsigned(types.length);
     for (const t of types) {
@@ -249,7 +296,12 @@ export function buildModule(
     }
   });
   section(out, 2, (s) => {
-    s.unsigned(imports.length + 1);
+    s.unsigned(imports.length + (table ? 2 : 1));
+    if (table) {
+      text(s, "env");
+      text(s, "table");
+      s.op(1, 0x70, 0, 1);
+    }
     imports.forEach((i, n) => {
       text(s, "env");
       text(s, i.name);
@@ -283,10 +335,10 @@ export function buildModule(
         body.unsigned(1);
         body.byte(l);
       }
-      for (const b of f.code) body.byte(b);
+      body.raw(f.code);
       body.byte(0x0b);
       s.unsigned(body.length);
-      append(s, body);
+      s.append(body);
     }
   });
   return out.bytes.slice(0, out.length);
@@ -297,10 +349,7 @@ function section(out: Assembler, id: number, fill: (s: Assembler) => void): void
   fill(s);
   out.byte(id);
   out.unsigned(s.length);
-  append(out, s);
-}
-function append(out: Assembler, part: Assembler): void {
-  for (let i = 0; i < part.length; i++) out.byte(part.bytes[i]!);
+  out.append(s);
 }
 function vector(out: Assembler, values: readonly number[]): void {
   out.unsigned(values.length);

@@ -42,6 +42,7 @@ function compute(e: Emitter, op: number, sz: number): void {
     e.clearFlag(A.CC_O);
     e.clearFlag(A.CC_A);
     e.flagsOfResult(l.r, sz);
+    e.noteFlags(op, sz);
     return;
   }
   const adds = op === U.ALU_ADD || op === U.ALU_ADC;
@@ -49,6 +50,7 @@ function compute(e: Emitter, op: number, sz: number): void {
   else subtractFlags(e, sz, carry);
   e.adjustFlag();
   e.flagsOfResult(l.r, sz);
+  e.noteFlags(op, sz);
 }
 
 /** CF and OF of x + y (+ carry) = r. Operands are zero-extended, so below 64 bits the carry is bit n of r. */

@@ -218,13 +218,13 @@ export function installMove(table: EmitTable): void {
     e.open("d");
     e.get("a", sz);
     e.get("d", sz);
-    conditionByNumber(e, () => e.c());
+    e.conditionOfC();
     w.op(OP.select);
     e.close("d", sz, true);
   });
   table[U.U_SETCC] = (e) => {
     e.open("d");
-    conditionByNumber(e, () => e.c());
+    e.conditionOfC();
     e.w.op(OP.i64_extend_i32_u);
     e.close("d", 0);
   };

@@ -90,6 +90,13 @@ export abstract class Emitter {
   abstract tlbBase(): void;
   abstract context(): void;
 
+  /** Pushes condition `cc` (0..15) as an i32. */
+  abstract condition(cc: number): void;
+  /** Pushes the condition whose number is in the record's c. */
+  abstract conditionOfC(): void;
+  /** After an ALU operation: locals x, y (zero-extended operands) and r hold what its flags were made of. */
+  noteFlags(_op: number, _sz: number): void {}
+
   // ---- values -----------------------------------------------------------------------------------------------------
   /** Leaves the engine with fault `vector`, error code 0. */
   fault(vector: number): void {

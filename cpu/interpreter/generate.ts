@@ -5,18 +5,25 @@
  *   run(block: i32) -> i32     executes blocks from RIP, beginning with `block` if it is not 0, and returns
  *     0            the slice ended at a cut (REMAINING <= 0); RIP is the next instruction
  *     1..4         H_FAULT, H_EXIT, H_EXIT_AT, H_RESTART of uop.ts; UOP is the micro-op, S_RIPBASE and BLOCK its block
+ *     RUN_HOT      see there
  *     RUN_MISS     no block is known at RIP, or its page is not in the fetch TLB
  * At least one block is entered before the deadline is tested, so a call always makes progress.
  */
 import * as A from "../arena.ts";
 import { VEC_GP } from "../core.ts";
-import { Assembler, buildModule, type Label, MEM, OP } from "../emit/assembler.ts";
+import { Assembler, buildModule, type FunctionType, type Label, MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber, push } from "../emit/emit-move.ts";
 import { Emitter, type Field, I32, I64, IMPORT_HELPER, IMPORTS, type Scratch, V128 } from "../emit/emitter.ts";
 import { emitTable } from "../emit/table.ts";
 import * as U from "../uops/uop.ts";
 
 export const RUN_MISS = 5;
+/** The block in BLOCK has become warm: RIP is its first instruction, which has not been executed. */
+export const RUN_HOT = 6;
+/** A translated function's answer for: go on at RIP. Others are what `run` returns. */
+export const TRANSLATED_GOES_ON: number = -1;
+/** Type of translated functions: linear RIP -> status. */
+export const TRANSLATED_TYPE: FunctionType = { params: [I64], results: [I32] };
 
 const FIELD_OFFSET = { d: 2, a: 3, b: 4, s: 5 } as const;
 const LOADS = [MEM.i64_load8_u, MEM.i64_load16_u, MEM.i64_load32_u, MEM.i64_load];
@@ -136,6 +143,12 @@ class InterpreterEmitter extends Emitter {
   }
   context(): void {
     this.w.get(CTX);
+  }
+  condition(cc: number): void {
+    condition(this, cc);
+  }
+  conditionOfC(): void {
+    conditionByNumber(this, () => this.c());
   }
 }
 
@@ -515,6 +528,56 @@ function lookUp(w: Assembler): void {
   w.end();
 }
 
+/**
+ * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or enters its
+ * translation, which goes on here (TRANSLATED_GOES_ON) or returns what `run` returns.
+ */
+function warmth(w: Assembler, enter: Label): void {
+  w.get(BLOCK);
+  w.mem(MEM.i32_load, U.BLOCK_HEAT);
+  w.tee(I);
+  w.if();
+  w.get(I);
+  w.i32(0);
+  w.op(OP.i32_lt_s);
+  w.if();
+  w.get(RIPL);
+  w.i32(-1);
+  w.get(I);
+  w.op(OP.i32_sub);
+  w.callIndirect(IMPORTS.length + 1);
+  w.tee(ST);
+  w.i32(TRANSLATED_GOES_ON);
+  w.op(OP.i32_ne);
+  w.if();
+  w.get(ST);
+  w.op(OP.return);
+  w.end();
+  w.i32(0);
+  w.mem(MEM.i64_load, A.RIP);
+  w.set(RIPL);
+  w.i32(0);
+  w.set(LINK);
+  w.i32(0);
+  w.set(BLOCK);
+  w.br(enter);
+  w.end();
+  w.get(BLOCK);
+  w.get(I);
+  w.i32(1);
+  w.op(OP.i32_sub);
+  w.tee(I);
+  w.mem(MEM.i32_store, U.BLOCK_HEAT);
+  w.get(I);
+  w.op(OP.i32_eqz);
+  w.if();
+  storeRip(w);
+  w.i32(RUN_HOT);
+  w.op(OP.return);
+  w.end();
+  w.end();
+}
+
 /** @returns the bytes of the interpreter's module for a memory of `memoryPages` pages of 64 KiB. */
 export function generateInterpreter(memoryPages: number): Uint8Array {
   const w = new Assembler();
@@ -532,6 +595,7 @@ export function generateInterpreter(memoryPages: number): Uint8Array {
   w.i32(0);
   w.get(BLOCK);
   w.mem(MEM.i32_store, A.BLOCK);
+  warmth(w, enter);
   w.i32(0);
   w.get(RIPL);
   w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
@@ -568,7 +632,11 @@ export function generateInterpreter(memoryPages: number): Uint8Array {
   w.end();
   w.end();
   w.op(OP.unreachable);
-  return buildModule(memoryPages, IMPORTS, [
-    { name: "run", type: { params: [I32], results: [I32] }, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length) },
-  ]);
+  return buildModule(
+    memoryPages,
+    IMPORTS,
+    [{ name: "run", type: { params: [I32], results: [I32] }, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length) }],
+    true,
+    [TRANSLATED_TYPE],
+  );
 }

@@ -10,10 +10,21 @@ import * as A from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_UD } from "../core.ts";
 import { decode } from "../decode/decoder.ts";
 import { DECODE_GP, DECODE_MORE, DECODE_OK, Instruction, ROW_SOLO } from "../decode/instruction.ts";
-import { ROW_FLAGS } from "../decode/table.ts";
-import { BlockBuilder, LIFTERS } from "./builder.ts";
+import { MN_BSF, MN_BSR, MN_LZCNT, MN_NOP, MN_PREFETCHW, MN_TZCNT } from "../decode/mnemonics.ts";
+import { ROW_FEATURE, ROW_FLAGS } from "../decode/table.ts";
+import { featureSet } from "../system/features.ts";
+import { BlockBuilder, LIFTERS, type Lifter } from "./builder.ts";
 import { defineHelper } from "./helpers.ts";
-import { BLOCK_HEADER_BYTES, MODE_16, MODE_64, MODE_CODE_MASK, MODE_STEP, U_END, UOP_BYTES } from "./uop.ts";
+import {
+  BLOCK_HEADER_BYTES,
+  BLOCK_HEAT,
+  MODE_16,
+  MODE_64,
+  MODE_CODE_MASK,
+  MODE_STEP,
+  U_END,
+  UOP_BYTES,
+} from "./uop.ts";
 
 /** Code chunks are this many bytes, aligned. */
 export const CHUNK_BYTES = 256;
@@ -22,6 +33,13 @@ const BLOCK_ROOM = CHUNK_BYTES * 17 * UOP_BYTES;
 
 const HELPER_UD: number = defineHelper("undefined opcode", (core) => raise(core, VEC_UD));
 const HELPER_TOO_LONG: number = defineHelper("over 15 bytes", (core) => raise(core, VEC_GP));
+
+/** What a processor without the feature makes of an encoding: an older instruction with a prefix that has no meaning, or a hint. */
+const OLDER: ReadonlyMap<number, number> = new Map([
+  [MN_TZCNT, MN_BSF],
+  [MN_LZCNT, MN_BSR],
+  [MN_PREFETCHW, MN_NOP],
+]);
 
 /** A block whose only instruction crosses a page: valid while its second page is still the same. */
 interface CrossingBlock {
@@ -42,6 +60,10 @@ export class BlockCache {
   /** Killed records that may still be running. */
   private readonly dying: number[] = [];
   private readonly seam: Uint8Array = new Uint8Array(32);
+  /** Entries after which a new block is warm (RUN_HOT); 0: entries are not counted. Set by the translator. */
+  initialHeat = 0;
+  /** Told before a record is forgotten (its bytes changed), and before all are (`flush`: -1). Set by the translator. */
+  onForget: (record: number) => void = () => {};
   /** Blocks decoded since the machine began. */
   decoded = 0;
 
@@ -80,6 +102,7 @@ export class BlockCache {
   /** Forgets every block and reuses the stream. */
   flush(): void {
     const { u8 } = this.core;
+    this.onForget(-1);
     u8.fill(0, A.BLOCK_TABLE, A.BLOCK_TABLE + (A.BLOCK_TABLE_ENTRIES << A.BLOCK_TABLE_SHIFT));
     const arena = this.core.arena;
     for (const frame of this.byFrame.keys()) {
@@ -113,6 +136,11 @@ export class BlockCache {
     }
   }
 
+  /** The record of the block at arena address `from` for `mode`, if one is known, else -1. */
+  known(from: number, mode: number): number {
+    return this.blocks.get(this.key(from, mode)) ?? -1;
+  }
+
   /** The code page attribute of `frame` is set iff some block has bytes there. */
   hasCode(frame: number): boolean {
     return this.byFrame.has(frame);
@@ -138,6 +166,7 @@ export class BlockCache {
     if (this.crossing.get(key)?.record === record) this.crossing.delete(key);
     const slot = A.BLOCK_TABLE + this.slot(start);
     if (i32[(slot + 8) >>> 2] === record) u8.fill(0, slot, slot + 16);
+    this.onForget(record);
     if (i32[A.BLOCK >>> 2] === record) {
       this.dying.push(record);
       this.core.shared.active?.breakSlice();
@@ -153,6 +182,7 @@ export class BlockCache {
   private bury(record: number): void {
     const { u8, u16 } = this.core;
     const uop = record + BLOCK_HEADER_BYTES;
+    this.core.i32[(record + BLOCK_HEAT) >>> 2] = 0;
     u8.fill(0, uop, uop + 2 * UOP_BYTES);
     u16[uop >>> 1] = U_END;
   }
@@ -225,7 +255,7 @@ export class BlockCache {
       b.off = at - from;
       b.length = status === DECODE_OK ? ins.length : 1;
       offsets[count++] = b.off;
-      const lifter = status === DECODE_OK ? LIFTERS[ins.mn] : undefined;
+      const lifter = status === DECODE_OK ? this.lifter(ins) : undefined;
       if (status === DECODE_GP) b.helperEnd(HELPER_TOO_LONG);
       else if (lifter === undefined) b.helperEnd(HELPER_UD);
       else lifter(b, ins);
@@ -248,6 +278,20 @@ export class BlockCache {
     return record;
   }
 
+  /**
+   * A byte a FEATURE_ number: 1 if the processor has it. Of the core that runs when the first block is built, for all cores
+   * of a group are of one model; a test may set it.
+   */
+  features: Uint8Array | null = null;
+
+  /** The meaning of a decoded instruction, or undefined: #UD. */
+  private lifter(ins: Instruction): Lifter | undefined {
+    this.features ??= featureSet(this.core.shared.active ?? this.core);
+    if (this.features[ROW_FEATURE[ins.row]!] !== 0) return LIFTERS[ins.mn];
+    const older = OLDER.get(ins.mn);
+    return older === undefined ? undefined : LIFTERS[older];
+  }
+
   private readonly offsets: Uint8Array = new Uint8Array(CHUNK_BYTES + 1);
 
   /** Fills the header, the terminal's second record, and the offsets table. */
@@ -261,6 +305,8 @@ export class BlockCache {
     u16[(record + 10) >>> 1] = bytes;
     i32[(record + 12) >>> 2] = table;
     const last = table - UOP_BYTES;
+    i32[(record + BLOCK_HEAT) >>> 2] = mode & MODE_STEP ? 0 : this.initialHeat;
+    i32[(record + 20) >>> 2] = last - UOP_BYTES;
     // No links yet: `emit` left the instruction's offset there.
     i32[last >>> 2] = 0;
     i32[(last + 4) >>> 2] = 0;

@@ -1,0 +1,429 @@
+/**
+ * The translator's side of the micro-op emitters: operands are known, slots and flags live in WebAssembly locals over the
+ * whole region, and conditions right after a comparison become comparisons.
+ */
+import * as A from "../arena.ts";
+import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
+import { condition } from "../emit/emit-move.ts";
+import { type Access, Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import * as U from "../uops/uop.ts";
+
+// Locals: the parameter (linear RIP), then those of LOCAL_TYPES.
+const PAGE = 0;
+const ENT = 1;
+export const ST = 2;
+const I = 3;
+export const REM = 4;
+export const INS = 5;
+export const UOP = 6;
+export const BLK = 7;
+const TLB = 8;
+export const COND = 9;
+const CTX = 10;
+export const RIPL = 11;
+const X = 12;
+export const Y = 13;
+const R = 14;
+export const T = 15;
+const LIN = 16;
+const FX = 17;
+const FY = 18;
+const FR = 19;
+const V = 20;
+/** Slot n of the slot file is local SLOT + n. */
+const SLOT = 21;
+/** The five flag words are locals FLAG..FLAG+4. */
+const FLAG: number = SLOT + 32;
+export const LOCAL_TYPES: readonly number[] = [
+  ...new Array<number>(9).fill(I32),
+  ...new Array<number>(10).fill(I64),
+  V128,
+  ...new Array<number>(37).fill(I64),
+];
+const SCRATCH: Scratch = { x: X, y: Y, r: R, t: T, lin: LIN, v: V, ent: ENT, st: ST, i: I };
+
+const FIRST_TEMP = A.S_T0 >>> 3;
+const ZERO = A.S_ZERO >>> 3;
+const RIPBASE = A.S_RIPBASE >>> 3;
+const GPRS = 16;
+const FLAGS = 5;
+const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
+
+export class TranslatorEmitter extends Emitter {
+  private readonly u8: Uint8Array;
+  private readonly i32: Int32Array;
+  /** Record of the micro-op, and its fields. */
+  private at = 0;
+  private record = 0;
+  /** Offset of the block in its page. */
+  private blockOffset = 0;
+  /** Where status in local ST leaves the function. */
+  exit: Label | null = null;
+  /** Bits by slot number: read or written, written. By flag number likewise. */
+  private slotsUsed = 0;
+  private slotsDirty = 0;
+  private flagsUsed = 0;
+  private flagsDirty = 0;
+  /** The ALU operation whose operands FX, FY and result FR hold, -1 none. */
+  private noted = -1;
+  private notedSize = 0;
+
+  constructor(w: Assembler, u8: Uint8Array, i32: Int32Array) {
+    super(w, SCRATCH);
+    this.u8 = u8;
+    this.i32 = i32;
+  }
+
+  beginFunction(): void {
+    this.slotsUsed = this.slotsDirty = this.flagsUsed = this.flagsDirty = 0;
+  }
+  beginBlock(record: number, offset: number): void {
+    this.record = record;
+    this.blockOffset = offset;
+    this.noted = -1;
+  }
+  beginUop(at: number): void {
+    this.at = at;
+  }
+
+  // ---- slots --------------------------------------------------------------------------------------------------------
+  private slotOf(field: Field): number {
+    return this.u8[this.at + (field === "d" ? 2 : field === "a" ? 3 : field === "b" ? 4 : 5)]!;
+  }
+  private read(slot: number, sz: number): void {
+    const { w } = this;
+    const n = slot >>> 3;
+    if (n === ZERO) {
+      w.i64(0);
+      return;
+    }
+    if (n === RIPBASE) {
+      w.get(PAGE);
+      w.i64(this.blockOffset);
+      w.op(OP.i64_add);
+    } else {
+      this.slotsUsed |= 1 << n;
+      w.get(SLOT + n);
+    }
+    if (slot & 7) {
+      w.i64(8);
+      w.op(OP.i64_shr_u);
+    }
+    this.zeroExtend(sz);
+  }
+  private write(slot: number, sz: number, clean: boolean): void {
+    const { w } = this;
+    const n = slot >>> 3;
+    this.slotsUsed |= 1 << n;
+    this.slotsDirty |= 1 << n;
+    if (sz === 2 && !clean) this.zeroExtend(2);
+    else if (sz < 2) {
+      const high = (slot & 7) !== 0;
+      w.i64(sz === 0 ? 0xff : 0xffff);
+      w.op(OP.i64_and);
+      if (high) {
+        w.i64(8);
+        w.op(OP.i64_shl);
+      }
+      w.get(SLOT + n);
+      w.i64(high ? -0xff01 : sz === 0 ? -0x100 : -0x10000);
+      w.op(OP.i64_and, OP.i64_or);
+    }
+    w.set(SLOT + n);
+  }
+  get(field: Field, sz: number): void {
+    this.read(this.slotOf(field), sz);
+  }
+  getFixed(slot: number, sz: number): void {
+    this.read(slot, sz);
+  }
+  open(): void {}
+  close(field: Field, sz: number, clean = false): void {
+    this.write(this.slotOf(field), sz, clean);
+  }
+  openFixed(): void {}
+  closeFixed(slot: number, sz: number): void {
+    this.write(slot, sz, false);
+  }
+
+  // ---- flags --------------------------------------------------------------------------------------------------------
+  private flag(word: number): number {
+    const n = (word - A.CC_Z) >>> 3;
+    this.flagsUsed |= 1 << n;
+    return n;
+  }
+  openFlag(): void {
+    this.noted = -1;
+  }
+  closeFlag(word: number): void {
+    const n = this.flag(word);
+    this.flagsDirty |= 1 << n;
+    this.w.set(FLAG + n);
+  }
+  getFlag(word: number): void {
+    this.w.get(FLAG + this.flag(word));
+  }
+  override noteFlags(op: number, sz: number): void {
+    const { w } = this;
+    for (const [from, to] of [
+      [X, FX],
+      [Y, FY],
+      [R, FR],
+    ] as const) {
+      w.get(from);
+      w.set(to);
+    }
+    this.noted = op;
+    this.notedSize = sz;
+  }
+
+  condition(cc: number): void {
+    if (!this.comparison(cc)) condition(this, cc);
+  }
+  conditionOfC(): void {
+    this.condition(this.u8[this.at + 7]! & 15);
+  }
+
+  /** The condition as a comparison of the noted operands, where there is one. */
+  private comparison(cc: number): boolean {
+    const { w } = this;
+    const sz = this.notedSize;
+    if (this.noted === U.ALU_CMP || this.noted === U.ALU_SUB) {
+      const signed = cc >= 12;
+      const ops = [
+        0,
+        0,
+        OP.i64_lt_u,
+        OP.i64_ge_u,
+        OP.i64_eq,
+        OP.i64_ne,
+        OP.i64_le_u,
+        OP.i64_gt_u,
+        0,
+        0,
+        0,
+        0,
+        OP.i64_lt_s,
+        OP.i64_ge_s,
+        OP.i64_le_s,
+        OP.i64_gt_s,
+      ];
+      const op = ops[cc]!;
+      if (op === 0) return false;
+      for (const operand of [FX, FY]) {
+        w.get(operand);
+        if (signed) this.signExtend(sz);
+      }
+      w.op(op);
+      return true;
+    }
+    if (this.noted === U.ALU_TEST || this.noted === U.ALU_AND || this.noted === U.ALU_OR || this.noted === U.ALU_XOR) {
+      // OF and CF are clear: L is S, LE is S or Z. FR is sign-extended.
+      const ops = [
+        0,
+        0,
+        0,
+        0,
+        OP.i64_eq,
+        OP.i64_ne,
+        OP.i64_eq,
+        OP.i64_ne,
+        OP.i64_lt_s,
+        OP.i64_ge_s,
+        0,
+        0,
+        OP.i64_lt_s,
+        OP.i64_ge_s,
+        OP.i64_le_s,
+        OP.i64_gt_s,
+      ];
+      const op = ops[cc]!;
+      if (op === 0) return false;
+      w.get(FR);
+      w.i64(0);
+      w.op(op);
+      return true;
+    }
+    return false;
+  }
+
+  // ---- constants ------------------------------------------------------------------------------------------------------
+  imm(): void {
+    this.w.i64(this.i32[(this.at + 12) >>> 2]!);
+  }
+  imm64(): void {
+    const low = this.i32[(this.at + 8) >>> 2]! >>> 0;
+    const high = this.i32[(this.at + 12) >>> 2]!;
+    if (high === low >> 31) this.w.i64(low | 0);
+    else this.w.i64Words(low, high);
+  }
+  disp(): void {
+    this.w.i64(this.i32[(this.at + 8) >>> 2]!);
+  }
+  c(): void {
+    this.w.i32(this.u8[this.at + 7]!);
+  }
+  scale(): void {
+    this.w.i64(this.u8[this.at + 7]! & U.C_SCALE_MASK);
+  }
+  vectorAddress(field: "d" | "a" | "b"): void {
+    this.w.i32(this.slotOf(field) * A.XMM_STRIDE);
+  }
+  uop(): void {
+    this.w.i32(this.at);
+  }
+  tlbBase(): void {
+    this.w.get(TLB);
+  }
+  context(): void {
+    this.w.get(CTX);
+  }
+
+  /** As the general one, without the terms that are zero. */
+  override address(): void {
+    const { w, l } = this;
+    const scale = this.u8[this.at + 7]! & U.C_SCALE_MASK;
+    const disp = this.i32[(this.at + 8) >>> 2]!;
+    this.get("a", 3);
+    if (this.slotOf("b") >>> 3 !== ZERO) {
+      this.get("b", 3);
+      if (scale !== 0) {
+        w.i64(scale);
+        w.op(OP.i64_shl);
+      }
+      w.op(OP.i64_add);
+    }
+    if (disp !== 0) {
+      w.i64(disp);
+      w.op(OP.i64_add);
+    }
+    if (this.slotOf("s") >>> 3 !== ZERO) {
+      this.get("s", 3);
+      w.op(OP.i64_add);
+    }
+    w.set(l.lin);
+  }
+
+  // ---- leaving ----------------------------------------------------------------------------------------------------------
+  leaveIf(): void {
+    const { w } = this;
+    w.set(ST);
+    w.i32(this.at);
+    w.set(UOP);
+    w.i32(this.record);
+    w.set(BLK);
+    w.get(ST);
+    w.brIf(this.exit!);
+  }
+
+  /** The slow path may charge cycles or end the slice: REMAINING is in memory meanwhile. */
+  override slow(access: Access, bytes: number): void {
+    this.storeRemaining();
+    const { w, l } = this;
+    w.get(l.lin);
+    w.op(OP.i32_wrap_i64);
+    w.get(l.lin);
+    w.i64(32);
+    w.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    w.i32(bytes);
+    this.uop();
+    w.call(access);
+    this.loadRemaining();
+    this.leaveIf();
+  }
+  private storeRemaining(): void {
+    this.w.i32(0);
+    this.w.get(REM);
+    this.w.mem(MEM.i32_store, A.REMAINING);
+  }
+  private loadRemaining(): void {
+    this.w.i32(0);
+    this.w.mem(MEM.i32_load, A.REMAINING);
+    this.w.set(REM);
+  }
+
+  /** Only divisions of 128 bits call helpers here: they read rAX, rDX and slot a, and write rAX and rDX. */
+  callHelper(number: number): void {
+    const { w } = this;
+    const slots = [A.S_RAX, A.S_RDX];
+    for (const slot of [...slots, this.slotOf("a")]) {
+      w.i32(0);
+      this.read(slot & ~7, 3);
+      w.mem(MEM.i64_store, A.SLOTS + (slot & ~7));
+    }
+    w.i32(number);
+    this.uop();
+    w.call(IMPORT_HELPER);
+    this.leaveIf();
+    for (const slot of slots) {
+      w.i32(0);
+      w.mem(MEM.i64_load, A.SLOTS + slot);
+      this.write(slot, 3, true);
+    }
+  }
+  callImmHelper(): void {
+    throw new Error("blocks with helpers are not translated");
+  }
+
+  // ---- the ends of the function -------------------------------------------------------------------------------------------
+  /** Loads what the body uses; to be called after it was emitted. `w` is where the function begins. */
+  prologue(w: Assembler): void {
+    w.get(PAGE);
+    w.i64(-4096);
+    w.op(OP.i64_and);
+    w.set(PAGE);
+    const load = (op: number, address: number, local: number): void => {
+      w.i32(0);
+      w.mem(op, address);
+      w.set(local);
+    };
+    load(MEM.i32_load, A.REMAINING, REM);
+    load(MEM.i32_load, A.TLB_BASE, TLB);
+    load(MEM.i64_load32_u, A.TLB_CTX, CTX);
+    for (let n = 0; n < 32; n++)
+      if (this.slotsUsed & (1 << n) && !isTemp(n)) load(MEM.i64_load, A.SLOTS + n * 8, SLOT + n);
+    for (let n = 0; n < FLAGS; n++) if (this.flagsUsed & (1 << n)) load(MEM.i64_load, A.CC_Z + n * 8, FLAG + n);
+  }
+
+  /** Stores what the body changed. ST <= 0: RIPL is the next RIP; else UOP and BLK name the micro-op. Pushes ST. */
+  epilogue(w: Assembler): void {
+    const store = (op: number, address: number, local: number): void => {
+      w.i32(0);
+      w.get(local);
+      w.mem(op, address);
+    };
+    for (let n = 0; n < GPRS; n++) if (this.slotsDirty & (1 << n)) store(MEM.i64_store, A.SLOTS + n * 8, SLOT + n);
+    for (let n = 0; n < FLAGS; n++) if (this.flagsDirty & (1 << n)) store(MEM.i64_store, A.CC_Z + n * 8, FLAG + n);
+    store(MEM.i32_store, A.REMAINING, REM);
+    w.i32(0);
+    w.get(INS);
+    w.i32(0);
+    w.mem(MEM.i32_load, A.INSNS);
+    w.op(OP.i32_add);
+    w.mem(MEM.i32_store, A.INSNS);
+    w.get(ST);
+    w.i32(0);
+    w.op(OP.i32_gt_s);
+    w.if();
+    store(MEM.i32_store, A.UOP, UOP);
+    store(MEM.i32_store, A.BLOCK, BLK);
+    w.i32(0);
+    w.get(PAGE);
+    w.get(BLK);
+    w.mem(MEM.i64_load32_u, 0);
+    w.i64(0xfff);
+    w.op(OP.i64_and, OP.i64_add);
+    w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
+    w.else();
+    store(MEM.i64_store, A.RIP, RIPL);
+    w.end();
+    w.get(ST);
+  }
+
+  /** Pushes page + offset. */
+  pageAddress(offset: number): void {
+    this.w.get(PAGE);
+    this.w.i64(offset);
+    this.w.op(OP.i64_add);
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The translator: warm blocks become regions, regions become WebAssembly functions, several to a module. Blocks count their
+ * entries down in the interpreter; the one that reaches zero is the entry of a new region. A translation is dropped when
+ * the bytes of any of its blocks change, and all are when their code has grown past a bound.
+ */
+import type { Core } from "../core.ts";
+import { buildModule, type FunctionBody } from "../emit/assembler.ts";
+import { IMPORTS } from "../emit/emitter.ts";
+import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
+import { type Environment, memoryPages } from "../interpreter/link.ts";
+import type { BlockCache } from "../uops/block.ts";
+import { BLOCK_HEAT } from "../uops/uop.ts";
+import { RegionCompiler } from "./compile.ts";
+import { LOCAL_TYPES } from "./emitter.ts";
+import { formRegion, type Region } from "./region.ts";
+
+/** Entries of a block before it is translated. */
+export const WARM = 600;
+/** Regions to a module, and how many calls of the engine the first of them waits for others. */
+const BATCH = 16;
+const PATIENCE = 24;
+/** Most WebAssembly code, bytes, that translations may have at once. */
+export const CODE_BOUND: number = 24 << 20;
+
+interface Translation {
+  readonly records: readonly number[];
+  readonly bytes: number;
+  /** Index in the table; -1 while it waits to be compiled. */
+  index: number;
+  dropped: boolean;
+}
+
+export class Translator {
+  private readonly core: Core;
+  private readonly cache: BlockCache;
+  private readonly environment: Environment;
+  private readonly compiler: RegionCompiler;
+  private readonly waiting: { translation: Translation; code: Uint8Array }[] = [];
+  private waited = 0;
+  /** By record: the translations that it is part of. */
+  private readonly byRecord: Map<number, Translation[]> = new Map();
+  private readonly live: Set<Translation> = new Set();
+  private readonly freeIndices: number[] = [];
+  /** Bytes of WebAssembly code of live translations. */
+  codeBytes = 0;
+  /** Counters for reports: functions and modules made, translations dropped, times that everything was. */
+  readonly counts: { functions: number; modules: number; dropped: number; flushes: number } = {
+    functions: 0,
+    modules: 0,
+    dropped: 0,
+    flushes: 0,
+  };
+
+  constructor(core: Core, cache: BlockCache, environment: Environment) {
+    this.core = core;
+    this.cache = cache;
+    this.environment = environment;
+    this.compiler = new RegionCompiler(core);
+    cache.initialHeat = WARM;
+    cache.onForget = (record) => this.forget(record);
+  }
+
+  /** `record` has become warm. Its heat must not be zero afterwards unless it is not to be counted any more. */
+  warm(record: number): void {
+    const region = formRegion(this.core, this.cache, record);
+    if (region === null) return;
+    const code = this.compiler.compile(region);
+    if (this.codeBytes + code.length > CODE_BOUND) this.flush();
+    this.remember(region, code);
+    if (this.waiting.length >= BATCH) this.install();
+  }
+
+  /** Called whenever the engine is entered: compiles what has waited long enough. */
+  poll(): void {
+    if (this.waiting.length > 0 && ++this.waited >= PATIENCE) this.install();
+  }
+
+  private remember(region: Region, code: Uint8Array): void {
+    const translation: Translation = {
+      records: region.blocks.map((b) => b.record),
+      bytes: code.length,
+      index: -1,
+      dropped: false,
+    };
+    for (const record of translation.records) {
+      const list = this.byRecord.get(record);
+      if (list === undefined) this.byRecord.set(record, [translation]);
+      else list.push(translation);
+    }
+    this.live.add(translation);
+    this.codeBytes += code.length;
+    this.waiting.push({ translation, code });
+  }
+
+  /** Compiles the waiting regions as one module and enters them into the table. */
+  private install(): void {
+    this.waited = 0;
+    const batch = this.waiting.splice(0).filter((w) => !w.translation.dropped);
+    if (batch.length === 0) return;
+    const functions: FunctionBody[] = batch.map((w, n) => ({
+      name: `f${n}`,
+      type: TRANSLATED_TYPE,
+      locals: LOCAL_TYPES,
+      code: w.code,
+    }));
+    const module = new WebAssembly.Module(buildModule(memoryPages(this.core), IMPORTS, functions));
+    const instance = new WebAssembly.Instance(module, { env: { ...this.environment } });
+    const { table } = this.environment;
+    batch.forEach(({ translation }, n) => {
+      const index = this.freeIndices.pop() ?? table.grow(1);
+      table.set(index, instance.exports[`f${n}`]);
+      translation.index = index;
+      this.core.i32[(translation.records[0]! + BLOCK_HEAT) >>> 2] = -1 - index;
+    });
+    this.counts.functions += batch.length;
+    this.counts.modules++;
+  }
+
+  /** The bytes of `record` have changed, or (-1) all records go away. */
+  private forget(record: number): void {
+    if (record < 0) {
+      this.flush();
+      return;
+    }
+    for (const translation of this.byRecord.get(record)?.slice() ?? []) this.drop(translation);
+  }
+
+  private drop(translation: Translation): void {
+    if (translation.dropped) return;
+    translation.dropped = true;
+    this.live.delete(translation);
+    this.codeBytes -= translation.bytes;
+    this.counts.dropped++;
+    if (translation.index >= 0) {
+      this.environment.table.set(translation.index, null);
+      this.freeIndices.push(translation.index);
+    }
+    this.core.i32[(translation.records[0]! + BLOCK_HEAT) >>> 2] = WARM;
+    for (const record of translation.records) {
+      const list = this.byRecord.get(record)!;
+      list.splice(list.indexOf(translation), 1);
+      if (list.length === 0) this.byRecord.delete(record);
+    }
+  }
+
+  /** Drops every translation. */
+  private flush(): void {
+    this.counts.flushes++;
+    for (const translation of [...this.live]) this.drop(translation);
+    this.waiting.length = 0;
+  }
+}
