@@ -135,7 +135,6 @@ const EXT1_EDX: readonly Feature[] = [
 ];
 const EXT1_ECX: readonly Feature[] = [
   [0, MN.MN_LAHF],
-  [4, 0, 2], // CR8 outside 64-bit mode
   [5, MN.MN_LZCNT],
   [8, MN.MN_PREFETCHW],
 ];
