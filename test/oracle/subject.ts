@@ -17,6 +17,7 @@ import {
   VEC_UD,
   VEC_XM,
 } from "../../cpu/core.ts";
+import { FEATURE_NAMES } from "../../cpu/decode/table.ts";
 import { getFlags, setFlags } from "../../cpu/flags.ts";
 import { writeBytes } from "../../cpu/mmu/memory.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
@@ -66,6 +67,8 @@ export class Subject {
     const core = new Core(arena, 0, group);
     this.core = core;
     this.engine = new Engine(core, makeRunner);
+    // What the host is asked about may be more than our models report.
+    this.engine.blocks.features = new Uint8Array(FEATURE_NAMES.length).fill(1);
     resetCore(core);
     this.map();
     const { i32 } = core;
