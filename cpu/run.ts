@@ -28,7 +28,7 @@ import {
   interruptsDeliverable,
   nmiDeliverable,
 } from "./system/exceptions.ts";
-import { updateMode } from "./system/mode.ts";
+import { SHADOW_MOV_SS, updateMode } from "./system/mode.ts";
 import { Translator } from "./translator/translator.ts";
 import { BlockCache, instructionsBefore } from "./uops/block.ts";
 import "./uops/lift-all.ts";
@@ -93,7 +93,8 @@ export class Engine {
         const exit = deliverInjected(core);
         if (exit !== 0) return exit;
       }
-      if (i32[A.PENDING_DEBUG >>> 2] !== 0) {
+      // MOV SS holds back debug exceptions too, until after the next instruction (SDM vol. 3, 6.8.3).
+      if (i32[A.PENDING_DEBUG >>> 2] !== 0 && (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW_MOV_SS) === 0) {
         const exit = deliverDebug(core, false);
         if (exit !== 0) return exit;
       }

@@ -216,10 +216,15 @@ export class LocalApic implements InterruptSource {
     this.options.wake?.(this.core);
   }
 
-  private error(bits: number): void {
-    this.errors |= bits;
+  /** Notes an error of ESR; one that waits to be shown already raises no second interrupt. */
+  private error(bit: number): void {
+    if ((this.errors & bit) !== 0) return;
+    this.errors |= bit;
     const lvt = this.regs[APIC_LVT_ERROR >>> 4]!;
-    if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16) this.raise(lvt & 0xff);
+    if (lvt & LVT_MASKED) return;
+    if ((lvt & 0xff) >= 16) this.raise(lvt & 0xff);
+    // An error interrupt with an illegal vector is an error of its own, and ends there (vlapic_error).
+    else this.errors |= ESR_RECEIVE_ILLEGAL;
   }
 
   /** What an interprocessor interrupt does here. */

@@ -333,8 +333,9 @@ simple(MN.MN_STI, "STI", (core) => {
   if (!was) startShadow(core, SHADOW_STI);
   return U.H_OK;
 });
+// #UD by CPUID and CPL, not by CR4: Xen runs them before it sets CR4.SMAP.
 const setAc = (core: Core, set: boolean): number => {
-  if (cpl(core) !== 0 || !(B.cr4(core) & B.CR4_SMAP)) return raise(core, VEC_UD);
+  if (cpl(core) !== 0) return raise(core, VEC_UD);
   if (set) core.i32[A.RFLAGS_SYS >>> 2]! |= FLAG_AC;
   else core.i32[A.RFLAGS_SYS >>> 2]! &= ~FLAG_AC;
   updateView(core);

@@ -79,6 +79,14 @@ describe("priorities", () => {
     apic.write(APIC.APIC_ESR, 0);
     expect(apic.read(APIC.APIC_ESR)).toBe(0x40);
   });
+
+  it("name an error vector below 16 as an error of its own, and stop there", () => {
+    apic.write(APIC.APIC_LVT_ERROR, 0xf);
+    apic.illegalSend();
+    expect(apic.pending()).toBe(-1);
+    apic.write(APIC.APIC_ESR, 0);
+    expect(apic.read(APIC.APIC_ESR)).toBe(0x60);
+  });
 });
 
 describe("the timer", () => {
