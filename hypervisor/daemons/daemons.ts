@@ -2,6 +2,8 @@
  * The daemons of the control domain that run outside of any guest: xenstored and xenconsoled, and what the toolstack writes into
  * the store when it makes a domain. One per machine.
  */
+
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from "../abi/grant.ts";
 import {
   HVM_PARAM_CONSOLE_EVTCHN,
   HVM_PARAM_CONSOLE_PFN,
@@ -11,6 +13,7 @@ import {
 import { GuestConsole } from "../console/console.ts";
 import type { Domain } from "../domain/domain.ts";
 import { CONTROL_DOMID } from "../domain/privilege.ts";
+import { grantsOf } from "../grants/grants.ts";
 import { COPY_BYTES_PER_CYCLE } from "../hypercalls/costs.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import type { Client } from "../xenstore/client.ts";
@@ -67,6 +70,10 @@ export class Daemons {
     this.ends.set(domid, [store, console]);
     params[HVM_PARAM_STORE_EVTCHN] = BigInt(store.port);
     params[HVM_PARAM_CONSOLE_EVTCHN] = BigInt(console.port);
+    // xc_dom_gnttab_seed: the daemons map the rings by grant, which the guest can see.
+    const table = grantsOf(domain)?.table;
+    table?.seed(GNTTAB_RESERVED_CONSOLE, CONTROL_DOMID, consoleGfn);
+    table?.seed(GNTTAB_RESERVED_XENSTORE, CONTROL_DOMID, storeGfn);
     domain.console = new GuestConsole(this.hypervisor.queue, console);
     writeDomain(this.client, {
       domid,

@@ -19,9 +19,9 @@ import type { Domain } from "../domain/domain.ts";
 import type { DomainGrants } from "../domain/services.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_P2M_CHANGE } from "../hypercalls/costs.ts";
-import { isGrant, isReadOnly, P2M_GRANT_MAP_RO, P2M_GRANT_MAP_RW } from "../memory/p2m.ts";
+import { isGrant, isRam, isReadOnly, P2M_GRANT_MAP_RO, P2M_GRANT_MAP_RW } from "../memory/p2m.ts";
 import { addPage, unhook } from "../memory/physmap.ts";
-import { SharedTable } from "./table.ts";
+import { type ActiveEntry, SharedTable } from "./table.ts";
 
 /** Frames of entries that a domain may have (gnttab_max_frames). */
 export const DEFAULT_MAX_GRANT_FRAMES = 64;
@@ -80,6 +80,7 @@ export class Grants implements DomainGrants {
     const active = table.pin(ref, this.domain.domid, readOnly, true, entry);
     if (typeof active === "number") return failed(active);
     const status = this.mapFrame(vcpu, hostAddress, flags, entry.flags, active.mfn);
+    if (status === GNTST_okay && granter === this) this.leaveOldPlace(active);
     if (status !== GNTST_okay) {
       table.unpin(ref, readOnly);
       return failed(status);
@@ -87,6 +88,12 @@ export class Grants implements DomainGrants {
     const handle = this.freeHandles.pop() ?? this.maptrack.length;
     this.maptrack[handle] = { table, ref, readOnly, mfn: active.mfn };
     return { status: GNTST_okay, handle, mfn: active.mfn };
+  }
+
+  /** A frame of the domain has one place in its memory: mapping its own grant takes the frame from where it was (m2p). */
+  private leaveOldPlace({ gfn, mfn }: ActiveEntry): void {
+    const { p2m } = this.domain;
+    if (isRam(p2m.typeOf(gfn)) && p2m.lookup(gfn) === mfn) unhook(this.domain, gfn);
   }
 
   /** create_grant_p2m_mapping. */

@@ -216,7 +216,7 @@ const OPERATIONS: Readonly<Record<number, Operation>> = {
 /** Operations of one call between two looks at pending events. */
 const PIECE = 64;
 
-/** do_grant_table_op. The bits of the command above its low 12 are Xen's own, for continued cache flushes. */
+/** do_grant_table_op, whatever the kind of guest. The bits of the command above its low 12 are Xen's own, for continued cache flushes. */
 export function grantTableOp(vcpu: Vcpu, command: number, arg: bigint, count: number, compat: boolean): number {
   const own = grantsOf(vcpu.domain);
   if (own === null) return -ENOSYS;
@@ -241,6 +241,20 @@ export function grantTableOp(vcpu: Vcpu, command: number, arg: bigint, count: nu
   return 0;
 }
 
-defineHypercall(HYPERVISOR_grant_table_op, (vcpu, args, compat) =>
-  grantTableOp(vcpu, Number(args[0]! & 0xffff_ffffn), args[1]!, Number(args[2]! & 0xffff_ffffn), compat),
-);
+/** What an HVM guest may ask for (hvm_grant_table_op); everything else is -ENOSYS to it. */
+const HVM_COMMANDS: readonly number[] = [
+  GNTTABOP_query_size,
+  GNTTABOP_setup_table,
+  GNTTABOP_set_version,
+  GNTTABOP_get_version,
+  GNTTABOP_copy,
+  GNTTABOP_map_grant_ref,
+  GNTTABOP_unmap_grant_ref,
+  GNTTABOP_swap_grant_ref,
+];
+
+defineHypercall(HYPERVISOR_grant_table_op, (vcpu, args, compat) => {
+  const command = Number(args[0]! & 0xffff_ffffn);
+  if (!HVM_COMMANDS.includes(command)) return -ENOSYS;
+  return grantTableOp(vcpu, command, args[1]!, Number(args[2]! & 0xffff_ffffn), compat);
+});

@@ -40,6 +40,8 @@ export interface ActiveEntry {
   /** Who uses it. */
   domid: number;
   mfn: number;
+  /** Where the granter had it when it was pinned first; -1 behind a transitive entry. */
+  gfn: number;
   /** Only a part may be used, and that only for copies. */
   isSubPage: boolean;
   start: number;
@@ -219,7 +221,16 @@ export class SharedTable {
       const mfn = this.getFrame(entry.frame, readOnly);
       if (mfn < 0) return GNTST_bad_page;
       const isSubPage = this.version === 2 && (entry.flags & GTF_sub_page) !== 0;
-      active = { reads: 0, writes: 0, domid: user, mfn, isSubPage, start: entry.pageOffset, length: entry.length };
+      active = {
+        reads: 0,
+        writes: 0,
+        domid: user,
+        mfn,
+        gfn: entry.frame,
+        isSubPage,
+        start: entry.pageOffset,
+        length: entry.length,
+      };
       this.active.set(ref, active);
     }
     this.count(ref, active, readOnly);
@@ -240,7 +251,7 @@ export class SharedTable {
     if (active === undefined) {
       if (!this.domain.hypervisor.heap.getPage(target.mfn, this.domain.hypervisor.heap.ownerOf(target.mfn)))
         return GNTST_general_error;
-      active = { ...target, reads: 0, writes: 0, domid: user, isSubPage: true };
+      active = { ...target, reads: 0, writes: 0, domid: user, gfn: -1, isSubPage: true };
       this.active.set(ref, active);
     }
     this.count(ref, active, readOnly);

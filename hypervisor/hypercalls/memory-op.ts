@@ -3,10 +3,11 @@
  * public/memory.h in their 64-bit and 32-bit layouts. What Xen refuses to a guest without privilege, or to one that is not PV, is
  * refused here with the same errno.
  */
-import { EACCES, EFAULT, EILSEQ, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from "../abi/errno.ts";
+import { EACCES, EFAULT, EILSEQ, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, ESRCH } from "../abi/errno.ts";
 import { HYPERVISOR_memory_op } from "../abi/hypercall.ts";
 import {
   XENMAPIDX_grant_table_status,
+  XENMAPSPACE_dev_mmio,
   XENMAPSPACE_gmfn,
   XENMAPSPACE_gmfn_foreign,
   XENMAPSPACE_gmfn_range,
@@ -46,7 +47,7 @@ import type { Vcpu } from "../domain/vcpu.ts";
 import { grantsOf } from "../grants/grants.ts";
 import { copyToGuest, readGuest, writeGuest, writeGuest32 } from "../memory/guest-access.ts";
 import { SUPERPAGE_FRAMES } from "../memory/heap.ts";
-import { isRam, P2M_RAM_RW } from "../memory/p2m.ts";
+import { isRam, MAX_GFN, P2M_RAM_RW } from "../memory/p2m.ts";
 import { addPage, movePage, placeXenPage, removePage, unhook } from "../memory/physmap.ts";
 import { COST_COPY_PAGE, COST_P2M_CHANGE, COST_PAGE_ALLOC } from "./costs.ts";
 import { defineHypercall, restart } from "./dispatch.ts";
@@ -65,6 +66,7 @@ const NUMA_NO_NODE = 0xff;
 /** E820MAX of a domain. */
 const E820_MAX = 1024;
 const E820_ENTRY_BYTES = 20;
+const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 const u16 = (s: DataView, at: number): number => s.getUint16(at, true);
 const u32 = (s: DataView, at: number): number => s.getUint32(at, true);
@@ -279,8 +281,16 @@ function reservedDeviceMemory(call: Call): number {
 
 // --- the physical memory map -------------------------------------------------------------------
 
+/** The domain whose map may be changed so (xatp_permission_check), or -errno. */
+function physmapTarget(call: Call, domid: number, space: number): Domain | number {
+  const target = targetDomain(call.caller, domid);
+  // Device memory is for the hardware domain; that comes before the question of privilege.
+  return target !== -ESRCH && space === XENMAPSPACE_dev_mmio ? -EACCES : target;
+}
+
 /** xenmem_add_to_physmap_one. */
 function addOne(vcpu: Vcpu, domain: Domain, space: number, index: number, gfn: number): number {
+  if (gfn > MAX_GFN) return -EINVAL;
   switch (space) {
     case XENMAPSPACE_shared_info:
       return index === 0 ? placeXenPage(vcpu, domain, gfn, domain.sharedInfoMfn) : -EINVAL;
@@ -309,13 +319,15 @@ function addToPhysmap(call: Call): number {
   if (s === null) return -EFAULT;
   const space = u32(s, 4);
   if (space === XENMAPSPACE_gmfn_foreign) return -ENOSYS;
-  const target = targetDomain(call.caller, u16(s, 0));
+  const target = physmapTarget(call, u16(s, 0), space);
   if (typeof target === "number") return target;
   const index = word(s, 8, compat);
   const gfn = word(s, compat ? 12 : 16, compat);
   if (space !== XENMAPSPACE_gmfn_range) return addOne(vcpu, target, space, index, gfn);
   const size = u16(s, 2);
   if (size < start) return -EILSEQ;
+  const last = U64_MAX - BigInt(size);
+  if (handle(s, 8, compat) > last || handle(s, compat ? 12 : 16, compat) > last) return -EOVERFLOW;
   for (let i = start; i < size; i++) {
     if (i - start === PIECE) return goOn(call, i);
     const rc = addOne(vcpu, target, space, index + i, gfn + i);
@@ -331,7 +343,7 @@ function addToPhysmapBatch(call: Call): number {
   if (s === null) return -EFAULT;
   const space = u16(s, 2);
   if (space === XENMAPSPACE_gmfn_range) return -EOPNOTSUPP;
-  const target = targetDomain(call.caller, u16(s, 0));
+  const target = physmapTarget(call, u16(s, 0), space);
   if (typeof target === "number") return target;
   const size = u16(s, 4);
   const bytes = compat ? 4 : 8;
