@@ -2,9 +2,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { EBUSY, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERANGE, ESRCH } from "../../../hypervisor/abi/errno.ts";
 import * as G from "../../../hypervisor/abi/grant.ts";
+import { HYPERVISOR_grant_table_op } from "../../../hypervisor/abi/hypercall.ts";
 import { XENMEM_add_to_physmap, XENMEM_decrease_reservation } from "../../../hypervisor/abi/memory.ts";
 import { DOMID_SELF } from "../../../hypervisor/abi/xen.ts";
 import { grantTableOp } from "../../../hypervisor/grants/hypercall.ts";
+import { callHypercall } from "../../../hypervisor/hypercalls/dispatch.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import { P2M_GRANT_MAP_RO, P2M_GRANT_MAP_RW } from "../../../hypervisor/memory/p2m.ts";
 import { Caller, type Field, LIST, NOWHERE, SCRATCH } from "../calls.ts";
@@ -218,6 +220,17 @@ describe("mapping", () => {
       [4, 0],
     ]);
     expect(b.status(SCRATCH + 20)).toBe(G.GNTST_general_error);
+    expect(audit()).toEqual([]);
+  });
+
+  it("takes a domain's own page from its old place when it maps its own grant", () => {
+    const { a, audit } = pair();
+    a.offer(9, a, 20);
+    const [status, handle] = a.map(a, 9, WINDOW_GFN);
+    expect([status, a.domain.p2m.lookup(20)]).toEqual([G.GNTST_okay, -1]);
+    expect(audit()).toEqual([]);
+    expect(a.unmap(handle, WINDOW_GFN)).toBe(G.GNTST_okay);
+    expect(a.domain.totalPages).toBe(PAGES);
     expect(audit()).toEqual([]);
   });
 
@@ -558,6 +571,21 @@ describe("the table", () => {
     expect(swap(9, 5000)).toBe(G.GNTST_bad_gntref);
     b.map(a, 10, WINDOW_GFN);
     expect(swap(9, 10)).toBe(G.GNTST_eagain);
+  });
+
+  it("has only some operations for HVM guests", () => {
+    const { a } = pair();
+    a.vcpu.core.activate();
+    const call = (op: number): number =>
+      callHypercall(a.vcpu, HYPERVISOR_grant_table_op, [op, SCRATCH, 0, 0, 0, 0].map(BigInt), false);
+    expect(call(G.GNTTABOP_map_grant_ref)).toBe(0);
+    for (const op of [
+      G.GNTTABOP_transfer,
+      G.GNTTABOP_unmap_and_replace,
+      G.GNTTABOP_get_status_frames,
+      G.GNTTABOP_cache_flush,
+    ])
+      expect(call(op)).toBe(-ENOSYS);
   });
 
   it("is limited to version 1, or absent, as the domain was made", () => {

@@ -121,6 +121,7 @@ describe("memory_op answers wrong and privileged requests as Xen does", () => {
         [0, 52],
       ],
       EOPNOTSUPP,
+      EOVERFLOW,
     ],
     [
       "get_vnumainfo with padding",
@@ -133,7 +134,7 @@ describe("memory_op answers wrong and privileged requests as Xen does", () => {
       EINVAL,
     ],
     ["add_to_physmap of a foreign page", M.XENMEM_add_to_physmap, physmap(M.XENMAPSPACE_gmfn_foreign, 0, 70), ENOSYS],
-    ["add_to_physmap of device memory", M.XENMEM_add_to_physmap, physmap(M.XENMAPSPACE_dev_mmio, 0, 70), EINVAL],
+    ["add_to_physmap of device memory", M.XENMEM_add_to_physmap, physmap(M.XENMAPSPACE_dev_mmio, 0, 70), EACCES],
     [
       "add_to_physmap of a second shared_info",
       M.XENMEM_add_to_physmap,
@@ -155,6 +156,24 @@ describe("memory_op answers wrong and privileged requests as Xen does", () => {
     ],
     ["add_to_physmap for another domain", M.XENMEM_add_to_physmap, physmap(0, 0, 70, 0, 2), EPERM],
     ["add_to_physmap for an unknown domain", M.XENMEM_add_to_physmap, physmap(0, 0, 70, 0, NO_DOMAIN), ESRCH],
+    [
+      "add_to_physmap beyond all guest frames",
+      M.XENMEM_add_to_physmap,
+      physmap(M.XENMAPSPACE_gmfn, 20, 2 ** 40),
+      EINVAL,
+    ],
+    [
+      "a range that wraps",
+      M.XENMEM_add_to_physmap,
+      [
+        [2, DOMID_SELF],
+        [2, 5],
+        [4, 3],
+        [8, 20],
+        [8, 2n ** 64n - 2n],
+      ],
+      EOVERFLOW,
+    ],
     [
       "a batch of gmfn_range",
       M.XENMEM_add_to_physmap_batch,
