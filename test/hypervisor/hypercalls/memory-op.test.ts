@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { EACCES, EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from "../../../hypervisor/abi/errno.ts";
+import {
+  EACCES,
+  EFAULT,
+  EINVAL,
+  ENOENT,
+  ENOSYS,
+  EOPNOTSUPP,
+  EOVERFLOW,
+  EPERM,
+  ESRCH,
+} from "../../../hypervisor/abi/errno.ts";
 import * as M from "../../../hypervisor/abi/memory.ts";
 import { DOMID_SELF } from "../../../hypervisor/abi/xen.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
