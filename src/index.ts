@@ -5,6 +5,7 @@ export {
   type DomainConsole,
   type DomainStatus,
   type DomainType,
+  ENGINE_NAMES,
   type EngineName,
   type MachineConfig,
   MachineConfigError,

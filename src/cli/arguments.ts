@@ -10,6 +10,8 @@ export const EXIT_INPUT = 1;
 export const EXIT_USAGE = 2;
 export const EXIT_LIMIT = 3;
 export const EXIT_CRASH = 4;
+/** The core and a processor differ. */
+export const EXIT_DIFFERENCE = 5;
 export const EXIT_INTERNAL = 70;
 
 /** A wrong command line. */

@@ -24,6 +24,13 @@ const COMMANDS: ReadonlyMap<string, { readonly summary: string; readonly load: (
     },
   ],
   [
+    "conformance",
+    {
+      summary: "check the core against vectors that a processor made",
+      load: async () => (await import("./commands/conformance.ts")).conformanceCommand,
+    },
+  ],
+  [
     "guests fetch",
     {
       summary: "bring in real kernels: guests fetch debian",

@@ -8,8 +8,12 @@
 
 import type { MachineReport } from "../report/schema.ts";
 
-/** Which of the engines executes the guests: the generated interpreter, its plain TypeScript judge, or both compared. */
-export type EngineName = "interpreter" | "reference" | "lockstep";
+/**
+ * What executes the guests: the generated interpreter with translation of warm code (the default), the interpreter alone, its
+ * plain TypeScript judge, or two of them compared. The run is the same in all, cycle for cycle.
+ */
+export const ENGINE_NAMES = ["translator", "interpreter", "reference", "lockstep"] as const;
+export type EngineName = (typeof ENGINE_NAMES)[number];
 
 /** Vendor of the modelled processor: decides CPUID, and VT-x or SVM underneath HVM and PVH. */
 export type CpuVendor = "intel" | "amd";
@@ -60,7 +64,7 @@ export interface MachineConfig {
   pcpus?: number;
   /** Machine memory, bytes. Default: enough for the domains. */
   memory?: number;
-  /** Default `interpreter`. */
+  /** Default `translator`. */
   engine?: EngineName;
   /** Default `intel`. */
   cpu?: CpuVendor;

@@ -3,7 +3,7 @@ import { Arena, MAX_RAM_BYTES } from "../../cpu/arena.ts";
 import { type Core, CoreGroup } from "../../cpu/core.ts";
 import { makeReference } from "../../cpu/reference/evaluator.ts";
 import { coreState, disassembleAhead, lastMicroOps, memoryState } from "../../cpu/reference/inspect.ts";
-import { Engine } from "../../cpu/run.ts";
+import { Engine, makeInterpreter, makeTranslator } from "../../cpu/run.ts";
 import { Daemons } from "../../hypervisor/daemons/daemons.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
 import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
@@ -25,6 +25,14 @@ import {
 import { buildDomain, framesOf, type PreparedDomain, prepareDomain } from "./build-domain.ts";
 import { type InspectableMachine, LockstepMachine } from "./lockstep.ts";
 import { domainReport, machineReport } from "./report.ts";
+
+/** Makers of what executes blocks, by engine; lockstep is made of two machines. */
+const RUNNERS = {
+  translator: makeTranslator,
+  interpreter: makeInterpreter,
+  reference: makeReference,
+  lockstep: makeTranslator,
+};
 
 const FRAME = 4096;
 const MIB = 2 ** 20;
@@ -48,7 +56,7 @@ export class Machine implements InspectableMachine {
 
   private constructor(config: MachineConfig, memory: number) {
     this.memory = memory;
-    this.engineName = config.engine ?? "interpreter";
+    this.engineName = config.engine ?? "translator";
     this.vendor = config.cpu ?? "intel";
     const arena = new Arena(memory);
     const group = new CoreGroup();
@@ -60,7 +68,7 @@ export class Machine implements InspectableMachine {
       pcpus: config.pcpus ?? 1,
       cpu: this.vendor,
     });
-    engine = new Engine(this.hypervisor.xenCore, this.engineName === "reference" ? makeReference : undefined);
+    engine = new Engine(this.hypervisor.xenCore, RUNNERS[this.engineName]);
     this.daemons = new Daemons(this.hypervisor);
     this.hypervisor.onShutdown = (domain) => this.daemons.shutdown(domain);
   }
@@ -89,7 +97,7 @@ export class Machine implements InspectableMachine {
       for (const p of prepared) machine.add(p);
       return machine;
     };
-    const machine = config.engine === "lockstep" ? new LockstepMachine(build) : build(config.engine ?? "interpreter");
+    const machine = config.engine === "lockstep" ? new LockstepMachine(build) : build(config.engine ?? "translator");
     config.onProgress?.("building", 1);
     return machine;
   }

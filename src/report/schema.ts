@@ -80,7 +80,7 @@ export interface MachineReport {
     pcpus: number;
     /** Bytes. */
     memory: number;
-    engine: "interpreter" | "reference" | "lockstep";
+    engine: "translator" | "interpreter" | "reference" | "lockstep";
     cpu: "intel" | "amd";
     timing: "fast" | "block" | "full";
   };
@@ -142,7 +142,7 @@ const machineShape = {
   machine: z.object({
     pcpus: z.number().int().positive(),
     memory: count,
-    engine: z.enum(["interpreter", "reference", "lockstep"]),
+    engine: z.enum(["translator", "interpreter", "reference", "lockstep"]),
     cpu: z.enum(["intel", "amd"]),
     timing: z.enum(["fast", "block", "full"]),
   }),

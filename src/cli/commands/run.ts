@@ -1,6 +1,6 @@
 /** `xenoscope run CFG...` */
 
-import { type DomainConfig, MachineConfigError } from "../../machine/api.ts";
+import { type DomainConfig, ENGINE_NAMES, MachineConfigError } from "../../machine/api.ts";
 import { loadConfigs, loadDomain } from "../../toolstack/load.ts";
 import { UserError } from "../../toolstack/user-error.ts";
 import type { XlDomain } from "../../toolstack/xlcfg/domain.ts";
@@ -23,9 +23,7 @@ export function sharedOptions(parsed: ParsedCommand): Omit<MachineRunOptions, "d
   return {
     pcpus: optional(parsed, "pcpus", (option, text) => parseWhole(option, text, 1, MAX_PCPUS)),
     memory: optional(parsed, "memory", parseSize),
-    engine: optional(parsed, "engine", (option, text) =>
-      parseChoice(option, text, ["interpreter", "reference", "lockstep"]),
-    ),
+    engine: optional(parsed, "engine", (option, text) => parseChoice(option, text, ENGINE_NAMES)),
     cpu: optional(parsed, "cpu", (option, text) => parseChoice(option, text, ["intel", "amd"])),
     expect: optional(parsed, "expect", parseRegex),
     maxCycles: optional(parsed, "max-cycles", parseCycles),
@@ -118,7 +116,11 @@ export const runCommand: Command = {
     pcpus: { type: "string", description: "physical CPUs of the machine (default 1)", valueHint: "N" },
     memory: { type: "string", description: "machine memory (default: what the domains need)", valueHint: "SIZE" },
     cpu: { type: "string", description: "intel or amd (default intel)", valueHint: "VENDOR" },
-    engine: { type: "string", description: "interpreter (default), reference or lockstep", valueHint: "ENGINE" },
+    engine: {
+      type: "string",
+      description: "translator (default), interpreter, reference or lockstep",
+      valueHint: "ENGINE",
+    },
     script: { type: "string", description: "type what this file says; stdin is off", valueHint: "FILE" },
     record: { type: "string", description: "write live input as a script that repeats the run", valueHint: "FILE" },
     log: { type: "string", description: "write the consoles to a file", valueHint: "FILE" },

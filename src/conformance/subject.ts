@@ -1,0 +1,228 @@
+/**
+ * The core that vectors are checked on: user mode with a code page and a few data pages mapped and nothing else, every fault
+ * an exit. The vectors of a batch lie in code frames of their own, so that an engine may prepare them together.
+ */
+import * as A from "../../cpu/arena.ts";
+import {
+  Core,
+  CoreGroup,
+  DELIVERY_NONROOT,
+  EXIT_EXCEPTION,
+  VEC_AC,
+  VEC_BP,
+  VEC_BR,
+  VEC_DB,
+  VEC_DE,
+  VEC_GP,
+  VEC_MF,
+  VEC_NP,
+  VEC_OF,
+  VEC_PF,
+  VEC_SS,
+  VEC_TS,
+  VEC_UD,
+  VEC_XM,
+} from "../../cpu/core.ts";
+import { FLAG_AC, getFlags, setFlags } from "../../cpu/flags.ts";
+import { fillBytes, noteWrite } from "../../cpu/mmu/memory.ts";
+import { invalidatePage } from "../../cpu/mmu/tlb.ts";
+import { type BlockRunner, Engine } from "../../cpu/run.ts";
+import * as B from "../../cpu/system/bits.ts";
+import { type CpuModel, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
+import { ATTR_TSS_BUSY } from "../../cpu/system/segments.ts";
+import { loadFx, storeFx } from "./fx-image.ts";
+import {
+  CODE_PAGE,
+  CODE_START,
+  DATA,
+  DATA_BYTES,
+  MAX_CODE_BYTES,
+  State,
+  type Vector,
+  WINDOW,
+  WINDOW_BYTES,
+} from "./vector.ts";
+
+/** How blocks are executed; undefined: by the generated interpreter. */
+export type RunnerFactory = (engine: Engine, core: Core) => BlockRunner;
+
+/** Vectors that can be placed at a time. */
+export const BATCH = 64;
+
+const MEMORY = 4 << 20;
+/** Frames: page tables from 1, data at 32, code from 64. */
+const DATA_FRAME = 32;
+const CODE_FRAME = 64;
+const PTE_USER_RW = 7;
+const PTE_DIRTY = 0x40;
+const INT3 = 0xcc;
+const CODE_OFFSET = CODE_START - CODE_PAGE;
+
+/** The Linux signal that each exception becomes (arch/x86/kernel/traps.c). */
+const SIGNALS: Uint8Array = new Uint8Array(32).fill(11);
+SIGNALS.set([8], VEC_DE);
+SIGNALS.set([5], VEC_DB);
+SIGNALS.set([5], VEC_BP);
+SIGNALS.set([11], VEC_OF);
+SIGNALS.set([11], VEC_BR);
+SIGNALS.set([4], VEC_UD);
+SIGNALS.set([11], VEC_TS);
+SIGNALS.set([7], VEC_NP);
+SIGNALS.set([7], VEC_SS);
+SIGNALS.set([11], VEC_GP);
+SIGNALS.set([11], VEC_PF);
+SIGNALS.set([8], VEC_MF);
+SIGNALS.set([7], VEC_AC);
+SIGNALS.set([8], VEC_XM);
+
+/** `sig` of an exit that is no exception: the exit code stands above. */
+export const SIG_EXIT = 1000;
+/** REP string instructions end a chunk at a page end at the latest, and come back for the rest. */
+const MAX_CHUNKS = 100_000;
+
+/** User selectors of Linux. */
+const USER_CS = 0x33;
+const USER_DS = 0x2b;
+
+export class Subject {
+  readonly core: Core;
+  private readonly engine: Engine;
+  /** The core's state before a vector is loaded. */
+  private readonly idle: Uint8Array;
+  /** State after the last `run`. */
+  readonly result: State = new State();
+
+  constructor(model: CpuModel, makeRunner?: RunnerFactory) {
+    const core = new Core(new A.Arena(MEMORY), 0, new CoreGroup());
+    this.core = core;
+    setCpuModel(core, model);
+    this.engine = new Engine(core, makeRunner);
+    resetCore(core);
+    core.activate();
+    this.map();
+    const { i32 } = core;
+    i32[A.CR0 >>> 2] = B.CR0_PE | B.CR0_PG | B.CR0_WP | B.CR0_NE | B.CR0_MP | B.CR0_ET | B.CR0_AM;
+    i32[A.CR3 >>> 2] = 0x1000;
+    i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT | B.CR4_UMIP;
+    i32[A.EFER >>> 2] = B.EFER_LMA | B.EFER_LME | B.EFER_SCE | B.EFER_NXE;
+    i32[A.CPL >>> 2] = 3;
+    // No descriptors: every selector that is not null, and every INT n, is #GP.
+    loadTableRaw(core, A.GDTR, 0, 0, 0, 0, 0);
+    loadTableRaw(core, A.IDTR, 0, 0, 0, 0, 0);
+    // A task without an I/O permission map: every port is #GP.
+    loadTableRaw(core, A.TR, 0, 0, 0, 0x67, ATTR_TSS_BUSY);
+    core.controls.delivery = DELIVERY_NONROOT;
+    core.controls.exceptionBitmap = -1;
+    for (let seg = 0; seg < 6; seg++) loadSegmentRaw(core, seg, 0, 0, 0, -1, 0xc0f3);
+    loadSegmentRaw(core, 1, USER_CS, 0, 0, -1, 0xa0fb);
+    loadSegmentRaw(core, 2, USER_DS, 0, 0, -1, 0xc0f3);
+    updateMode(core);
+    i32[A.FETCH_PAGE >>> 2] = -1;
+    i32[(A.FETCH_PAGE + 4) >>> 2] = -1;
+    i32[A.FPU_CW >>> 2] = 0x37f;
+    i32[A.FPU_SW >>> 2] = 0;
+    i32[A.FPU_TW >>> 2] = 0xffff;
+    i32[A.MXCSR >>> 2] = 0x1f80;
+    this.idle = core.u8.slice(A.CORE, A.CORE + A.CORE_BYTES);
+    for (let n = 0; n < BATCH; n++) core.u8.fill(INT3, this.codeAt(n), this.codeAt(n) + A.PAGE_SIZE);
+  }
+
+  private codeAt(n: number): number {
+    return this.core.arena.ram + (CODE_FRAME + n) * A.PAGE_SIZE;
+  }
+
+  /** Index in u32 of the low word of entry `index` of the table in `frame`. */
+  private entry(frame: number, index: number): number {
+    return (this.core.arena.ram + frame * A.PAGE_SIZE + index * 8) >>> 2;
+  }
+
+  private map(): void {
+    const { u32 } = this.core;
+    const set = (frame: number, index: number, target: number): void => {
+      u32[this.entry(frame, index)] = (target * A.PAGE_SIZE) | PTE_USER_RW;
+    };
+    set(1, 0, 2);
+    set(2, 1, 3);
+    set(3, (CODE_PAGE >>> 21) & 511, 4);
+    set(3, (DATA >>> 21) & 511, 5);
+    for (let page = 0; page < DATA_BYTES / A.PAGE_SIZE; page++) set(5, page, DATA_FRAME + page);
+  }
+
+  /** Puts the code of `v` into code frame `n` (below BATCH). */
+  place(n: number, v: Vector): void {
+    const at = this.codeAt(n) + CODE_OFFSET;
+    noteWrite(this.core, at, MAX_CODE_BYTES);
+    this.core.u8.fill(INT3, at, at + MAX_CODE_BYTES);
+    for (let k = 0; k < v.codeLength; k++) this.core.u8[at + k] = v.code[k]!;
+  }
+
+  private load(n: number, v: Vector): void {
+    const { core } = this;
+    const { u8, u32, i32 } = core;
+    u8.set(this.idle, A.CORE);
+    u32[this.entry(4, 0)] = ((CODE_FRAME + n) * A.PAGE_SIZE) | PTE_USER_RW;
+    invalidatePage(core, CODE_PAGE, 0);
+    const data = core.arena.ram + DATA_FRAME * A.PAGE_SIZE;
+    u8.fill(0, data, data + DATA_BYTES);
+    u8.set(v.before.mem, data + (WINDOW - DATA));
+    u32.set(v.before.gpr, A.SLOTS >>> 2);
+    setFlags(core, v.before.rflags);
+    if (v.before.rflags & FLAG_AC) updateMode(core);
+    if (v.hasFx) loadFx(core, v.before.fx);
+    if (v.hasYmmh)
+      for (let r = 0; r < 16; r++) u8.set(v.before.ymmh.subarray(r * 16, r * 16 + 16), A.XMM + r * A.XMM_STRIDE + 16);
+    i32[A.RIP >>> 2] = CODE_START;
+    i32[(A.RIP + 4) >>> 2] = 0;
+  }
+
+  /** Executes `v`, placed in code frame `n`; the state after it is in `result`. */
+  run(n: number, v: Vector): void {
+    this.load(n, v);
+    const sig = this.execute(v);
+    this.store(v, sig);
+    const { u32 } = this.core;
+    if (u32[this.entry(4, 0)]! & PTE_DIRTY) fillBytes(this.core, this.codeAt(n), A.PAGE_SIZE, INT3);
+  }
+
+  /** @returns the signal. The deadline is the first cut; code that goes straight on meets the INT3 that follows it. */
+  private execute(v: Vector): number {
+    const { core } = this;
+    const { i32 } = core;
+    const rip = A.RIP >>> 2;
+    for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
+      const exit = this.engine.run(core, core.now() + 1);
+      const passed = i32[rip]! - CODE_START;
+      if (exit === EXIT_EXCEPTION) {
+        const vector = i32[A.EXIT_INTR_INFO >>> 2]! & 0xff;
+        if (vector !== VEC_BP) return SIGNALS[vector & 31]!;
+        // An INT3 of its own is a trap, which Linux reports after it.
+        const own = passed === 0 && i32[rip + 1] === 0;
+        if (own) i32[rip]! += i32[A.EXIT_LENGTH >>> 2] || v.codeLength;
+        return own ? SIGNALS[VEC_BP]! : 0;
+      }
+      if (exit !== 0) return SIG_EXIT + exit;
+      if (passed !== 0 || i32[rip + 1] !== 0) return 0;
+    }
+    return 0;
+  }
+
+  private store(v: Vector, sig: number): void {
+    const { core, result } = this;
+    const { u8, u32 } = core;
+    result.sig = sig;
+    const slots = A.SLOTS >>> 2;
+    for (let k = 0; k < 32; k++) result.gpr[k] = u32[slots + k]!;
+    result.rip[0] = u32[A.RIP >>> 2]!;
+    result.rip[1] = u32[(A.RIP + 4) >>> 2]!;
+    result.rflags = getFlags(core);
+    const window = core.arena.ram + DATA_FRAME * A.PAGE_SIZE + (WINDOW - DATA);
+    result.mem.set(u8.subarray(window, window + WINDOW_BYTES));
+    if (v.hasFx) storeFx(core, result.fx);
+    if (!v.hasYmmh) return;
+    for (let r = 0; r < 16; r++) {
+      const upper = A.XMM + r * A.XMM_STRIDE + 16;
+      result.ymmh.set(u8.subarray(upper, upper + 16), r * 16);
+    }
+  }
+}
