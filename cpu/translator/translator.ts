@@ -22,6 +22,14 @@ const PATIENCE = 24;
 /** Most WebAssembly code, bytes, that translations may have at once. */
 export const CODE_BOUND: number = 24 << 20;
 
+/** How eager the translator is. Tests make it translate what has run twice; no run depends on these numbers. */
+export interface Tuning {
+  readonly warm: number;
+  readonly batch: number;
+  readonly patience: number;
+}
+const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE };
+
 interface Translation {
   readonly records: readonly number[];
   readonly bytes: number;
@@ -35,6 +43,7 @@ export class Translator {
   private readonly cache: BlockCache;
   private readonly environment: Environment;
   private readonly compiler: RegionCompiler;
+  private readonly tuning: Tuning;
   private readonly waiting: { translation: Translation; code: Uint8Array }[] = [];
   private waited = 0;
   /** By record: the translations that it is part of. */
@@ -51,12 +60,13 @@ export class Translator {
     flushes: 0,
   };
 
-  constructor(core: Core, cache: BlockCache, environment: Environment) {
+  constructor(core: Core, cache: BlockCache, environment: Environment, tuning: Tuning = TUNING) {
+    this.tuning = tuning;
     this.core = core;
     this.cache = cache;
     this.environment = environment;
     this.compiler = new RegionCompiler(core);
-    cache.initialHeat = WARM;
+    cache.initialHeat = tuning.warm;
     cache.onForget = (record) => this.forget(record);
   }
 
@@ -67,12 +77,12 @@ export class Translator {
     const code = this.compiler.compile(region);
     if (this.codeBytes + code.length > CODE_BOUND) this.flush();
     this.remember(region, code);
-    if (this.waiting.length >= BATCH) this.install();
+    if (this.waiting.length >= this.tuning.batch) this.install();
   }
 
   /** Called whenever the engine is entered: compiles what has waited long enough. */
   poll(): void {
-    if (this.waiting.length > 0 && ++this.waited >= PATIENCE) this.install();
+    if (this.waiting.length > 0 && ++this.waited >= this.tuning.patience) this.install();
   }
 
   private remember(region: Region, code: Uint8Array): void {
@@ -135,7 +145,7 @@ export class Translator {
       this.environment.table.set(translation.index, null);
       this.freeIndices.push(translation.index);
     }
-    this.core.i32[(translation.records[0]! + BLOCK_HEAT) >>> 2] = WARM;
+    this.core.i32[(translation.records[0]! + BLOCK_HEAT) >>> 2] = this.tuning.warm;
     for (const record of translation.records) {
       const list = this.byRecord.get(record)!;
       list.splice(list.indexOf(translation), 1);

@@ -1,10 +1,21 @@
 import fc from "fast-check";
-import { describe, it } from "vitest";
+import { describe, expect, it } from "vitest";
+import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
+import { makeInterpreter } from "../../../cpu/run.ts";
+import { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore, type BareFault, CODE } from "../../support/bare-core.ts";
 import { type Program, programs } from "./programs.ts";
 
-const interpreter = new BareCore();
+const interpreter = new BareCore(makeInterpreter);
+const translations: Translator[] = [];
+/** Translates whatever is entered a third time. */
+const translator = new BareCore((engine, core) => {
+  const environment = makeEnvironment(core);
+  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1 });
+  translations.push(made);
+  return { run: linkInterpreter(core, environment), translator: made };
+});
 const reference = new BareCore(makeReference);
 const CYCLES = 400;
 
@@ -49,7 +60,9 @@ function compare(program: Program, expected: unknown, found: unknown): void {
 }
 
 function agree(program: Program): void {
-  compare(program, outcome(reference, program, program.slice), outcome(interpreter, program, program.slice));
+  const expected = outcome(reference, program, program.slice);
+  compare(program, expected, outcome(interpreter, program, program.slice));
+  compare(program, expected, outcome(translator, program, program.slice));
 }
 
 /** Tells the shortest program that fails, and why; the values behind it are long. */
@@ -59,9 +72,9 @@ function reporter<T>(details: fc.RunDetails<T>): void {
   throw new Error(`seed ${details.seed}, path ${details.counterexamplePath?.slice(0, 40)}\n${cause}`);
 }
 
-const RUNS = Number(process.env.XENOSCOPE_PROGRAMS ?? 150);
+const RUNS = Number(process.env.XENOSCOPE_PROGRAMS ?? 60);
 
-describe("interpreter and reference", () => {
+describe("interpreter, translator and reference", () => {
   for (const [name, bits, cpl] of [
     ["64-bit user code", 64, 3],
     ["64-bit kernel code", 64, 0],
@@ -72,11 +85,22 @@ describe("interpreter and reference", () => {
       fc.assert(fc.property(programs(bits, cpl, 25), agree), { numRuns: RUNS, reporter });
     });
 
+  it("agree on plain 64-bit code that repeats, which is translated", () => {
+    fc.assert(fc.property(programs(64, 3, 25, true), agree), { numRuns: RUNS, reporter });
+  });
+
+  it("did translate what the programs repeat", () => {
+    expect(translations.reduce((sum, t) => sum + t.counts.functions, 0)).toBeGreaterThan(RUNS);
+  });
+
   it("give the same run in slices of any length", () => {
     fc.assert(
       fc.property(programs(64, 3, 25), (program) => {
         const whole = outcome(interpreter, program, 100_000);
-        for (const slice of [1, 5, 64]) compare(program, whole, outcome(interpreter, program, slice));
+        for (const slice of [1, 5, 64]) {
+          compare(program, whole, outcome(interpreter, program, slice));
+          compare(program, whole, outcome(translator, program, slice));
+        }
       }),
       { numRuns: RUNS >> 1, reporter },
     );
