@@ -243,6 +243,8 @@ export class Core {
    */
   readonly mmio: number[] = [];
   readonly mmu: MmuState = new MmuState();
+  /** The instruction entered a handler with TF clear (INT n, INT1, INT3, INTO, SYSCALL): the single step over it is lost. */
+  stepDiscarded = false;
   /** Models that hang per-core state here: set by system/ (CPUID model, MSR file). */
   readonly attachments: Map<string, unknown> = new Map();
 

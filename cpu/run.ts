@@ -181,10 +181,11 @@ export class Engine {
     const trap = (i32[A.RFLAGS_SYS >>> 2]! & FLAG_TF) !== 0;
     // Cleared first: an instruction that begins a shadow of its own sets it again.
     i32[A.INTERRUPTIBILITY >>> 2]! &= ~shadow;
+    core.stepDiscarded = false;
     const code = this.single(core);
     if (shadow !== 0 && (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW) === 0) updateMode(core);
     if (code !== DONE) return code;
-    if (trap) i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
+    if (trap && !core.stepDiscarded) i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
     return -1;
   }
 

@@ -455,6 +455,7 @@ export function deliverSoftware(core: Core, vector: number, type: number, length
   i[A.DELIVERING >>> 2] = vector;
   const r = deliver(core, vector, type, -1, i[A.RIP >>> 2]!, i[(A.RIP + 4) >>> 2]!, 0);
   i[A.DELIVERING >>> 2] = -1;
+  if (r === H_OK) core.stepDiscarded = true;
   return r;
 }
 

@@ -4,7 +4,7 @@
  */
 import * as A from "../arena.ts";
 import { type Core, DELIVERY_PV, EXIT_PV, raise, VEC_GP, VEC_UD } from "../core.ts";
-import { FLAG_IF, FLAG_RF, FLAG_VM, getFlags, setFlags } from "../flags.ts";
+import { FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM, getFlags, setFlags } from "../flags.ts";
 import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, EFER_SCE, is64, isLongMode, setRip, setRsp } from "./bits.ts";
 import { cpuModel, VENDOR_AMD } from "./cpuid.ts";
@@ -67,6 +67,8 @@ export function syscall(core: Core, length: number): number {
   const entry = is64(core) ? A.MSR_LSTAR : A.MSR_CSTAR;
   setRip(core, i[entry >>> 2]!, i[(entry + 4) >>> 2]!);
   setFlags(core, flags & ~i[A.MSR_FMASK >>> 2]! & ~FLAG_RF);
+  // The trap after SYSCALL goes by TF as FMASK leaves it.
+  core.stepDiscarded = (i[A.MSR_FMASK >>> 2]! & FLAG_TF) !== 0;
   flat(core, starHi, starHi + 8, 0, CODE64);
   updateMode(core);
   return H_OK;

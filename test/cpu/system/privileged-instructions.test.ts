@@ -42,3 +42,31 @@ it("a single step over MOV SS traps after the instruction behind it", () => {
     at: 13,
   });
 });
+
+it("a single step over SYSCALL is lost where FMASK clears TF", () => {
+  // pushf; or dword [rsp],0x100; popf; syscall
+  const code = bytes("9c 81 0c 24 00 01 00 00 9d 0f 05");
+  for (const [mask, exit] of [
+    [0x100, EXIT_DEADLINE],
+    [0, EXIT_EXCEPTION],
+  ] as const) {
+    bare.reset(code, { cpl: 3 });
+    const { core } = bare;
+    core.i32[A.MSR_FMASK >>> 2] = mask;
+    core.i32[A.MSR_LSTAR >>> 2] = CODE + 0x100;
+    core.i32[(A.MSR_STAR + 4) >>> 2] = 0x10;
+    core.u8.set(bytes("90 90 eb fe"), core.arena.ram + CODE + 0x100);
+    expect(bare.run(50)).toBe(exit);
+    expect(core.i32[A.RIP >>> 2]).toBe(CODE + (mask === 0 ? 0x100 : 0x102));
+  }
+});
+
+it("a single step over INT is lost", () => {
+  // pushf; pop ax; or ax,0x100; push ax; popf; int 0x80
+  bare.reset(bytes("9c 58 0d 00 01 50 9d cd 80"), { bits: 16 });
+  const { core } = bare;
+  core.i32[(core.arena.ram + 0x80 * 4) >>> 2] = 0x100 | ((CODE >>> 4) << 16);
+  core.u8.set(bytes("90 90 eb fe"), core.arena.ram + CODE + 0x100);
+  expect(bare.run(50)).toBe(EXIT_DEADLINE);
+  expect(core.i32[A.RIP >>> 2]).toBe(0x102);
+});
