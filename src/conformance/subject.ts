@@ -30,7 +30,6 @@ import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
 import { type CpuModel, setCpuModel } from "../../cpu/system/cpuid.ts";
 import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
-import { ATTR_TSS_BUSY } from "../../cpu/system/segments.ts";
 import { loadFx, storeFx } from "./fx-image.ts";
 import {
   CODE_PAGE,
@@ -56,6 +55,8 @@ const DATA_FRAME = 32;
 const CODE_FRAME = 64;
 const PTE_USER_RW = 7;
 const PTE_DIRTY = 0x40;
+/** A busy task-state segment. */
+const ATTR_TSS_BUSY = 0x8b;
 const INT3 = 0xcc;
 const CODE_OFFSET = CODE_START - CODE_PAGE;
 

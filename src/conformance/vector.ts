@@ -112,7 +112,7 @@ export class Vector {
   readonly before: State = new State();
   readonly after: State = new State();
   /** Flags to compare. */
-  mask = DEFAULT_MASK;
+  mask: number = DEFAULT_MASK;
   /** Whether the file says anything of x87 and SSE registers, and of the upper halves of YMM. */
   hasFx = false;
   hasYmmh = false;

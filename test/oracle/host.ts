@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { FX_BYTES, type Outcome, type Vector, WINDOW_BYTES } from "./vector.ts";
 
 const SOURCE = fileURLToPath(new URL("./step-oracle.c", import.meta.url));
-const REQUEST_BYTES = 16 * 8 + 8 + 16 + 8 + WINDOW_BYTES + FX_BYTES;
+const CODE_BYTES = 32;
+const REQUEST_BYTES = 16 * 8 + 8 + CODE_BYTES + 8 + WINDOW_BYTES + FX_BYTES;
 const RESPONSE_BYTES = 8 + 16 * 8 + 16 + WINDOW_BYTES + FX_BYTES;
 
 /** True where there is an x86-64 processor and a C compiler to ask it with. */
@@ -31,9 +32,9 @@ export function askHost(vectors: readonly Vector[]): Outcome[] {
     let at = n * REQUEST_BYTES;
     for (const value of v.gpr) at = request.writeBigUInt64LE(value, at);
     at = request.writeBigUInt64LE(BigInt(v.rflags), at);
-    request.fill(0xcc, at, at + 16);
+    request.fill(0xcc, at, at + CODE_BYTES);
     request.set(v.code, at);
-    at = request.writeUInt32LE(v.code.length, at + 16);
+    at = request.writeUInt32LE(v.code.length, at + CODE_BYTES);
     at = request.writeUInt32LE((v.fx === null ? 0 : 1) | (v.size << 8), at);
     request.set(v.mem, at);
     if (v.fx !== null) request.set(v.fx, at + WINDOW_BYTES);

@@ -32,7 +32,7 @@
 struct request {
   uint64_t gpr[16];
   uint64_t rflags;
-  uint8_t code[16];
+  uint8_t code[32];
   uint32_t code_length;
   uint32_t what; /* bit 0: fx counts; bits 15..8: code size 16, 32 or 64 */
   uint8_t mem[256];
