@@ -1,0 +1,164 @@
+/**
+ * The benchmarks of guests/bench, measured as whole commands: wall time of a run with n rounds less that of a run with none.
+ * Subjects take turns within a round, so that what disturbs the host disturbs all of them; ratios are of one round each.
+ */
+import { median, rotated } from "./statistics.ts";
+import type { Guest, Subject } from "./subjects.ts";
+
+/** Rounds of each benchmark for one to two seconds in QEMU. */
+const ROUNDS: Readonly<Record<string, number>> = {
+  mix: 4000,
+  sha256: 3000,
+  memory: 4000,
+  chase: 1600,
+  parse: 400,
+  muldiv: 10000,
+  matmul: 2000,
+  nbody: 5000,
+  mandelbrot: 12000,
+  virtual: 40000,
+  bytecode: 1400,
+  strings: 12000,
+  jit: 7000,
+  syscall: 20000,
+  fault: 15000,
+  switch: 1200,
+};
+export const KERNEL_NAMES: readonly string[] = Object.keys(ROUNDS);
+
+/** The interpreter does a part of the rounds: it is slow and steady. */
+const INTERPRETER_SHARE = 1 / 8;
+const QUICK_SHARE = 1 / 4;
+
+export interface Measurement {
+  subject: string;
+  /** Rounds of the benchmark's own loop. */
+  n: number;
+  /** Wall seconds for the n rounds, start-up taken off: median and least of the rounds of measuring. */
+  seconds: number;
+  least: number;
+  /** Million guest instructions a second; undefined if no engine of ours ran to count them. */
+  mips?: number;
+  /** Times as fast as QEMU, median of paired rounds; undefined without QEMU. */
+  ratio?: number;
+}
+
+export interface KernelResult {
+  name: string;
+  checksum: string;
+  measurements: Measurement[];
+}
+
+interface Sample {
+  n: number;
+  walls: number[];
+  instructions?: number;
+}
+
+function guest(kernel: string, name: string, n: number): Guest {
+  return { name: `bench-${name}`, kernel, cmdline: `bench=${name} n=${n}`, memoryMiB: 64 };
+}
+
+async function once(subject: Subject, kernel: string, name: string, n: number) {
+  const run = await subject.run(guest(kernel, name, n));
+  const checksum = new RegExp(`bench ${name} n=${n} checksum=([0-9a-f]{8})`).exec(run.output)?.[1];
+  if (checksum === undefined) throw new Error(`${subject.name}: no checksum from ${name}:\n${run.output}`);
+  return { ...run, checksum };
+}
+
+/** Runs the benchmarks `names`; throws if two subjects compute different things. */
+export async function measureKernels(
+  kernel: string,
+  names: readonly string[],
+  subjects: readonly Subject[],
+  options: { rounds: number; quick: boolean; progress: (text: string) => void },
+): Promise<KernelResult[]> {
+  const startups = new Map<Subject, { walls: number[]; instructions?: number }>(
+    subjects.map((s) => [s, { walls: [] }]),
+  );
+  const samples = new Map(names.map((name) => [name, new Map<Subject, Sample>()]));
+  const checksums = new Map<string, string>();
+
+  for (let round = 0; round < options.rounds; round++) {
+    const order = rotated(subjects, round);
+    for (const subject of order) {
+      const { seconds, instructions } = await once(subject, kernel, "mix", 0);
+      const startup = startups.get(subject)!;
+      startup.walls.push(seconds);
+      if (instructions !== undefined) startup.instructions = instructions;
+    }
+    for (const name of names) {
+      options.progress(`round ${round + 1} of ${options.rounds}: ${name}`);
+      for (const subject of order) {
+        const share = (options.quick ? QUICK_SHARE : 1) * (subject.name === "interpreter" ? INTERPRETER_SHARE : 1);
+        const n = Math.ceil(ROUNDS[name]! * share);
+        const { seconds, instructions, checksum } = await once(subject, kernel, name, n);
+        const key = `${name} n=${n}`;
+        if ((checksums.get(key) ?? checksum) !== checksum)
+          throw new Error(`${key}: ${subject.name} computed ${checksum}, another ${checksums.get(key)}`);
+        checksums.set(key, checksum);
+        const sample = samples.get(name)!.get(subject) ?? { n, walls: [] };
+        sample.walls.push(seconds);
+        if (instructions !== undefined) sample.instructions = instructions;
+        samples.get(name)!.set(subject, sample);
+      }
+      // Where one did fewer rounds, a second one does as few, once, for the sake of the checksum.
+      if (round === 0) await crossCheck(kernel, name, samples.get(name)!, checksums);
+    }
+  }
+  return names.map((name) => summarise(name, samples.get(name)!, startups, checksums));
+}
+
+async function crossCheck(
+  kernel: string,
+  name: string,
+  samples: ReadonlyMap<Subject, Sample>,
+  checksums: ReadonlyMap<string, string>,
+): Promise<void> {
+  const most = Math.max(...[...samples.values()].map(({ n }) => n));
+  const other = [...samples].find(([, { n }]) => n === most)![0];
+  for (const { n } of samples.values()) {
+    if (n === most) continue;
+    const { checksum } = await once(other, kernel, name, n);
+    const expected = checksums.get(`${name} n=${n}`);
+    if (checksum !== expected)
+      throw new Error(`${name} n=${n}: ${other.name} computed ${checksum}, another ${expected}`);
+  }
+}
+
+function summarise(
+  name: string,
+  samples: ReadonlyMap<Subject, Sample>,
+  startups: ReadonlyMap<Subject, { walls: number[]; instructions?: number }>,
+  checksums: ReadonlyMap<string, string>,
+): KernelResult {
+  /** Net seconds of each round. */
+  const net = (subject: Subject): number[] => {
+    const startup = median(startups.get(subject)!.walls);
+    return samples.get(subject)!.walls.map((wall) => Math.max(wall - startup, 0.001));
+  };
+  const reference = [...samples.keys()].find((subject) => subject.name === "qemu");
+  const counter = [...samples].find(([, { instructions }]) => instructions !== undefined);
+  const perRound =
+    counter === undefined
+      ? undefined
+      : (counter[1].instructions! - startups.get(counter[0])!.instructions!) / counter[1].n;
+  const measurements = [...samples].map(([subject, { n }]): Measurement => {
+    const seconds = net(subject);
+    const unit = seconds.map((value) => value / n);
+    const result: Measurement = {
+      subject: subject.name,
+      n,
+      seconds: median(seconds),
+      least: Math.min(...seconds),
+    };
+    if (perRound !== undefined) result.mips = (perRound * n) / median(seconds) / 1e6;
+    if (reference !== undefined && reference !== subject) {
+      const theirs = net(reference).map((value) => value / samples.get(reference)!.n);
+      result.ratio = median(unit.map((value, round) => theirs[round]! / value));
+    }
+    return result;
+  });
+  const most = Math.max(...[...samples.values()].map(({ n }) => n));
+  return { name, checksum: checksums.get(`${name} n=${most}`)!, measurements };
+}
