@@ -41,9 +41,9 @@ export const bit = (value: bigint, n: number): boolean => ((value >> BigInt(n)) 
 
 /** True for an even number of ones in the low byte. */
 export function evenParity(value: bigint): boolean {
-  let ones = 0;
-  for (let n = 0; n < 8; n++) if (bit(value, n)) ones++;
-  return ones % 2 === 0;
+  let even = true;
+  for (let byte = Number(value & 0xffn); byte !== 0; byte >>= 1) if (byte & 1) even = !even;
+  return even;
 }
 
 /** Arithmetic flags to change; what is absent stays. */
@@ -144,10 +144,13 @@ export class State {
     }
     setArithmeticFlags(this.core, flags);
   }
-  /** ZF, SF and PF of a result of `bits` bits. */
+  /** ZF, SF and PF of a result of `bits` bits, with the other flags given. */
   setResult(bits: number, result: bigint, others: Flags): void {
     const r = low(bits, result);
-    this.setFlags({ ...others, zf: r === 0n, sf: bit(r, bits - 1), pf: evenParity(r) });
+    others.zf = r === 0n;
+    others.sf = r >> BigInt(bits - 1) !== 0n;
+    others.pf = evenParity(r);
+    this.setFlags(others);
   }
 
   /** Condition 0..15 of Jcc, SETcc, CMOVcc (SDM volume 1, appendix B). */
