@@ -2,7 +2,7 @@
 import { HVM_NR_PARAMS, HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
 import { NR_HYPERCALLS } from "../abi/hypercall.ts";
 import { LAYOUT_32, LAYOUT_64, type SharedLayout } from "../abi/layout.ts";
-import { SHUTDOWN_reboot } from "../abi/sched.ts";
+import { SHUTDOWN_crash } from "../abi/sched.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { P2m } from "../memory/p2m.ts";
@@ -104,7 +104,9 @@ export class Domain {
     this.p2m = new P2m(hypervisor.memory, hypervisor.heap, hypervisor.nestedFormat, () => hypervisor.flushTlbs(this));
     this.sharedInfoMfn = this.allocXenPage();
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);
-    this.params[HVM_PARAM_TRIPLE_FAULT_REASON] = BigInt(SHUTDOWN_reboot);
+    // Xen has SHUTDOWN_reboot here, for guests that restart a PC so. Ours is a bench for kernels: one that has lost its way must
+    // end as a crash, not restart in circles. Guests that know Xen ask for a reboot by SCHEDOP_shutdown.
+    this.params[HVM_PARAM_TRIPLE_FAULT_REASON] = BigInt(SHUTDOWN_crash);
     for (let id = 0; id < options.maxVcpus; id++) this.vcpus.push(new Vcpu(this, id));
   }
 

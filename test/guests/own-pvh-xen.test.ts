@@ -84,7 +84,7 @@ describe("the PVH kernel under Xen", () => {
   for (const [work, reason] of [
     ["crash", "crashed"],
     ["reboot", "rebooted"],
-    ["triple", "rebooted"],
+    ["triple", "crashed"],
     ["nowhere", "crashed"],
   ] as const) {
     it(`ends as ${reason} after work=${work}`, async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { Arena, S_RAX, S_RBX, S_RCX } from "../../../cpu/arena.ts";
 import { Engine } from "../../../cpu/run.ts";
-import { SHUTDOWN_poweroff, SHUTDOWN_reboot } from "../../../hypervisor/abi/sched.ts";
+import { SHUTDOWN_crash, SHUTDOWN_poweroff } from "../../../hypervisor/abi/sched.ts";
 import type { Domain } from "../../../hypervisor/domain/domain.ts";
 import { startPvh } from "../../../hypervisor/hvm/vcpu-init.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
@@ -101,8 +101,8 @@ describe("a guest without an IDT", () => {
   ] as const)
     it(`that ${what} triple-faults, with a dump of its registers`, () => {
       const r = run([...code, HLT]);
-      expect(r.domain.shutdownCode).toBe(SHUTDOWN_reboot);
-      expect(r.log).toContain("Triple fault - invoking HVM shutdown action 1");
+      expect(r.domain.shutdownCode).toBe(SHUTDOWN_crash);
+      expect(r.log).toContain("Triple fault - invoking HVM shutdown action 3");
       expect(r.log).toContain(
         what.startsWith("jumps") ? "RIP:    0000:[<00000000f0000000>]" : "RIP:    0000:[<000000000000100",
       );
