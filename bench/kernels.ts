@@ -28,7 +28,7 @@ export const KERNEL_NAMES: readonly string[] = Object.keys(ROUNDS);
 
 /** The interpreter does a part of the rounds: it is slow and steady. */
 const INTERPRETER_SHARE = 1 / 8;
-const QUICK_SHARE = 1 / 4;
+const QUICK_SHARE = 1 / 2;
 
 export interface Measurement {
   subject: string;
@@ -41,6 +41,8 @@ export interface Measurement {
   mips?: number;
   /** Times as fast as QEMU, median of paired rounds; undefined without QEMU. */
   ratio?: number;
+  /** The same by processor time, which a busy host disturbs less, and which counts the threads that compile. */
+  cpuRatio?: number;
 }
 
 export interface KernelResult {
@@ -51,7 +53,10 @@ export interface KernelResult {
 
 interface Sample {
   n: number;
-  walls: number[];
+  /** Of each round of measuring: seconds for the n rounds alone. */
+  seconds: number[];
+  cpuSeconds: number[];
+  /** Guest instructions of the n rounds alone. */
   instructions?: number;
 }
 
@@ -66,6 +71,21 @@ async function once(subject: Subject, kernel: string, name: string, n: number) {
   return { ...run, checksum };
 }
 
+/** Less than the clock and the start-up's own jitter can tell. */
+const LEAST = 0.001;
+
+/** A run with n rounds less a run with none. */
+async function net(subject: Subject, kernel: string, name: string, n: number) {
+  const startup = await once(subject, kernel, name, 0);
+  const run = await once(subject, kernel, name, n);
+  return {
+    checksum: run.checksum,
+    seconds: Math.max(run.seconds - startup.seconds, LEAST),
+    cpuSeconds: Math.max((run.cpuSeconds ?? Number.NaN) - (startup.cpuSeconds ?? Number.NaN), LEAST),
+    ...(run.instructions !== undefined && { instructions: run.instructions - startup.instructions! }),
+  };
+}
+
 /** Runs the benchmarks `names`; throws if two subjects compute different things. */
 export async function measureKernels(
   kernel: string,
@@ -73,40 +93,32 @@ export async function measureKernels(
   subjects: readonly Subject[],
   options: { rounds: number; quick: boolean; progress: (text: string) => void },
 ): Promise<KernelResult[]> {
-  const startups = new Map<Subject, { walls: number[]; instructions?: number }>(
-    subjects.map((s) => [s, { walls: [] }]),
-  );
   const samples = new Map(names.map((name) => [name, new Map<Subject, Sample>()]));
+  /** By "name n=...". */
   const checksums = new Map<string, string>();
-
   for (let round = 0; round < options.rounds; round++) {
-    const order = rotated(subjects, round);
-    for (const subject of order) {
-      const { seconds, instructions } = await once(subject, kernel, "mix", 0);
-      const startup = startups.get(subject)!;
-      startup.walls.push(seconds);
-      if (instructions !== undefined) startup.instructions = instructions;
-    }
     for (const name of names) {
       options.progress(`round ${round + 1} of ${options.rounds}: ${name}`);
-      for (const subject of order) {
-        const share = (options.quick ? QUICK_SHARE : 1) * (subject.name === "interpreter" ? INTERPRETER_SHARE : 1);
+      const own = samples.get(name)!;
+      for (const subject of rotated(subjects, round)) {
+        const share = subject.name === "interpreter" ? INTERPRETER_SHARE : options.quick ? QUICK_SHARE : 1;
         const n = Math.ceil(ROUNDS[name]! * share);
-        const { seconds, instructions, checksum } = await once(subject, kernel, name, n);
+        const { seconds, cpuSeconds, instructions, checksum } = await net(subject, kernel, name, n);
         const key = `${name} n=${n}`;
         if ((checksums.get(key) ?? checksum) !== checksum)
           throw new Error(`${key}: ${subject.name} computed ${checksum}, another ${checksums.get(key)}`);
         checksums.set(key, checksum);
-        const sample = samples.get(name)!.get(subject) ?? { n, walls: [] };
-        sample.walls.push(seconds);
+        const sample = own.get(subject) ?? { n, seconds: [], cpuSeconds: [] };
+        sample.seconds.push(seconds);
+        sample.cpuSeconds.push(cpuSeconds);
         if (instructions !== undefined) sample.instructions = instructions;
-        samples.get(name)!.set(subject, sample);
+        own.set(subject, sample);
       }
       // Where one did fewer rounds, a second one does as few, once, for the sake of the checksum.
-      if (round === 0) await crossCheck(kernel, name, samples.get(name)!, checksums);
+      if (round === 0) await crossCheck(kernel, name, own, checksums);
     }
   }
-  return names.map((name) => summarise(name, samples.get(name)!, startups, checksums));
+  return names.map((name) => summarise(name, samples.get(name)!, checksums));
 }
 
 async function crossCheck(
@@ -129,33 +141,23 @@ async function crossCheck(
 function summarise(
   name: string,
   samples: ReadonlyMap<Subject, Sample>,
-  startups: ReadonlyMap<Subject, { walls: number[]; instructions?: number }>,
   checksums: ReadonlyMap<string, string>,
 ): KernelResult {
-  /** Net seconds of each round. */
-  const net = (subject: Subject): number[] => {
-    const startup = median(startups.get(subject)!.walls);
-    return samples.get(subject)!.walls.map((wall) => Math.max(wall - startup, 0.001));
-  };
-  const reference = [...samples.keys()].find((subject) => subject.name === "qemu");
-  const counter = [...samples].find(([, { instructions }]) => instructions !== undefined);
-  const perRound =
-    counter === undefined
-      ? undefined
-      : (counter[1].instructions! - startups.get(counter[0])!.instructions!) / counter[1].n;
-  const measurements = [...samples].map(([subject, { n }]): Measurement => {
-    const seconds = net(subject);
-    const unit = seconds.map((value) => value / n);
-    const result: Measurement = {
-      subject: subject.name,
-      n,
-      seconds: median(seconds),
-      least: Math.min(...seconds),
-    };
-    if (perRound !== undefined) result.mips = (perRound * n) / median(seconds) / 1e6;
-    if (reference !== undefined && reference !== subject) {
-      const theirs = net(reference).map((value) => value / samples.get(reference)!.n);
-      result.ratio = median(unit.map((value, round) => theirs[round]! / value));
+  const reference = [...samples].find(([{ name }]) => name === "qemu")?.[1];
+  const counted = [...samples.values()].find(({ instructions }) => instructions !== undefined);
+  const measurements = [...samples].map(([subject, sample]): Measurement => {
+    const { n, seconds } = sample;
+    const result: Measurement = { subject: subject.name, n, seconds: median(seconds), least: Math.min(...seconds) };
+    // QEMU counts nothing; it does what our engines counted.
+    if (counted !== undefined) {
+      const instructions = sample.instructions ?? (counted.instructions! / counted.n) * n;
+      result.mips = instructions / result.seconds / 1e6;
+    }
+    if (reference !== undefined && reference !== sample) {
+      const ratio = (own: readonly number[], theirs: readonly number[]): number =>
+        median(own.map((value, round) => theirs[round]! / reference.n / (value / n)));
+      result.ratio = ratio(seconds, reference.seconds);
+      result.cpuRatio = ratio(sample.cpuSeconds, reference.cpuSeconds);
     }
     return result;
   });

@@ -18,6 +18,8 @@ export interface Guest {
 export interface Run {
   /** From the start of the command to its end, or to the line waited for. */
   seconds: number;
+  /** Processor time of the command, all threads; undefined if it was ended early. Steadier than wall time on a busy host. */
+  cpuSeconds?: number;
   output: string;
   /** As Xenoscope's report has them; undefined for QEMU. */
   instructions?: number;
@@ -32,36 +34,79 @@ export interface Subject {
 
 const TIMEOUT = 300_000;
 
-/** A command's output and wall time; ends it by SIGKILL when `until` was seen and it does not end by itself (`waits` false). */
+/** Process groups that are running, to be ended with us. */
+const groups = new Set<number>();
+const end = (group: number): void => {
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch {
+    // It ended meanwhile.
+  }
+};
+process.on("exit", () => groups.forEach(end));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+
+/** Runs its arguments and prints the shell's times: those of the shell, then those of the command, user and system. */
+const WITH_TIMES = '"$@"; code=$?; times; exit $code';
+const CHILD_TIMES = /\n?\d+m[\d.]+s \d+m[\d.]+s\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n$/;
+
+interface Timed {
+  seconds: number;
+  cpuSeconds?: number;
+  output: string;
+  code: number | null;
+}
+
+/**
+ * A command's output and times. With `until`, the wall time is that to a line that matches, and a command that would go on
+ * (`endsItself` false) is ended there.
+ */
 function timed(
   command: string,
   args: readonly string[],
   until: RegExp | undefined,
-  waits: boolean,
-): Promise<{ seconds: number; output: string; code: number | null }> {
+  endsItself: boolean,
+): Promise<Timed> {
   return new Promise((resolve, reject) => {
     const start = performance.now();
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn("sh", ["-c", WITH_TIMES, "sh", command, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    const group = child.pid;
+    if (group !== undefined) groups.add(group);
     let output = "";
+    let errors = "";
     let seconds = Number.NaN;
-    const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT);
-    const take = (bytes: Buffer): void => {
+    const timer = setTimeout(() => group !== undefined && end(group), TIMEOUT);
+    child.stdout.on("data", (bytes: Buffer) => {
       output += bytes.toString("latin1");
       if (until === undefined || !Number.isNaN(seconds) || !until.test(output)) return;
       seconds = (performance.now() - start) / 1000;
-      if (!waits) child.kill("SIGKILL");
-    };
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
+      if (!endsItself && group !== undefined) end(group);
+    });
+    child.stderr.on("data", (bytes: Buffer) => {
+      errors += bytes.toString("latin1");
+    });
     child.on("error", reject);
     child.on("exit", () => {
       if (until === undefined) seconds = (performance.now() - start) / 1000;
     });
     child.on("close", (code) => {
       clearTimeout(timer);
-      if (Number.isNaN(seconds))
-        reject(new Error(`${command} ${args.join(" ")}: ended without ${until}\n${output.slice(-1000)}`));
-      else resolve({ seconds, output, code });
+      if (group !== undefined) groups.delete(group);
+      const all = output + errors;
+      if (Number.isNaN(seconds)) {
+        reject(new Error(`${command} ${args.join(" ")}: ended without ${until}\n${all.slice(-1000)}`));
+        return;
+      }
+      const times = CHILD_TIMES.exec(output)?.slice(1).map(Number);
+      resolve({
+        seconds,
+        output: all,
+        code,
+        ...(times !== undefined && { cpuSeconds: times[0]! * 60 + times[1]! + times[2]! * 60 + times[3]! }),
+      });
     });
   });
 }
@@ -87,10 +132,10 @@ export function xenoscope(engine: string, cli: string, folder: string): Subject 
       );
       const args = [cli, "run", cfg, "--engine", engine, "--no-stdin", "--show-hypervisor-log", "--report", report];
       if (until !== undefined) args.push("--expect", until.source);
-      const { seconds, output, code } = await timed(process.execPath, args, until, true);
-      if (code !== 0) throw new Error(`${engine}: ${guest.name} ended with code ${code}\n${output.slice(-1000)}`);
+      const { code, ...run } = await timed(process.execPath, args, until, true);
+      if (code !== 0) throw new Error(`${engine}: ${guest.name} ended with code ${code}\n${run.output.slice(-1000)}`);
       const { totals, host } = reportSchema.parse(JSON.parse(readFileSync(report, "utf8")));
-      return { seconds, output, instructions: totals.instructions, peakMemory: host.peakMemory };
+      return { ...run, instructions: totals.instructions, peakMemory: host.peakMemory };
     },
   };
 }
@@ -120,10 +165,11 @@ export function qemu(): Subject {
       args.push("-append", linux ? `${guest.console!.qemu} ${guest.cmdline}` : guest.cmdline);
       if (linux) args.push("-nographic");
       else args.push("-display", "none", "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4");
-      const { seconds, output, code } = await timed(QEMU, args, until, false);
+      const { code, ...run } = await timed(QEMU, args, until, false);
       // isa-debug-exit makes 2 * value + 1 of the value written.
-      if (until === undefined && code !== 1) throw new Error(`qemu: ${guest.name} ended with code ${code}\n${output}`);
-      return { seconds, output };
+      if (until === undefined && code !== 1)
+        throw new Error(`qemu: ${guest.name} ended with code ${code}\n${run.output}`);
+      return run;
     },
   };
 }

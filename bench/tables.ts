@@ -17,8 +17,12 @@ const number = (value: number | undefined, digits: number): string =>
   value === undefined ? "-" : value.toFixed(digits);
 
 /** Geometric mean of an engine's ratios to QEMU, capped; undefined without QEMU. */
-export function meanRatio(results: readonly KernelResult[], subject: string): number | undefined {
-  const ratios = results.flatMap(({ measurements }) => measurements.find((m) => m.subject === subject)?.ratio ?? []);
+export function meanRatio(
+  results: readonly KernelResult[],
+  subject: string,
+  by: "ratio" | "cpuRatio" = "ratio",
+): number | undefined {
+  const ratios = results.flatMap(({ measurements }) => measurements.find((m) => m.subject === subject)?.[by] ?? []);
   return ratios.length === 0 ? undefined : cappedGeometricMean(ratios, RATIO_CAP);
 }
 
@@ -27,7 +31,7 @@ export function kernelTable(results: readonly KernelResult[]): string {
   const header = ["benchmark", "checksum"];
   for (const subject of subjects) {
     header.push(`${subject} MIPS`, "s");
-    if (subject !== "qemu") header.push("x qemu");
+    if (subject !== "qemu") header.push("x qemu", "by cpu");
   }
   const rows = results.map(({ name, checksum, measurements }) => [
     name,
@@ -35,13 +39,17 @@ export function kernelTable(results: readonly KernelResult[]): string {
     ...measurements.flatMap((m) => [
       number(m.mips, 0),
       number(m.seconds, 2),
-      ...(m.subject === "qemu" ? [] : [number(m.ratio, 2)]),
+      ...(m.subject === "qemu" ? [] : [number(m.ratio, 2), number(m.cpuRatio, 2)]),
     ]),
   ]);
   const mean = [
     `geometric mean, each at most ${RATIO_CAP}`,
     "",
-    ...subjects.flatMap((s) => ["", "", ...(s === "qemu" ? [] : [number(meanRatio(results, s), 2)])]),
+    ...subjects.flatMap((s) => [
+      "",
+      "",
+      ...(s === "qemu" ? [] : [number(meanRatio(results, s), 2), number(meanRatio(results, s, "cpuRatio"), 2)]),
+    ]),
   ];
   return layOut([header, ...rows, mean]);
 }

@@ -25,8 +25,6 @@ static void ring(struct node *nodes, uint32_t count, uint32_t *seed)
 uint32_t bench_chase(uint32_t n)
 {
     uint32_t seed = 4, sum = 0;
-    if (!n)
-        return 0;
     ring(small, SMALL, &seed);
     ring(large, LARGE, &seed);
     struct node *s = small, *l = large;
