@@ -21,6 +21,7 @@ const HELP = `npm run bench -- [OPTIONS]
   --engines A,B    these alone: translator interpreter reference qemu (default: all but reference)
   --rounds N       rounds of measuring (default 3)
   --json FILE      where the results go (default bench/results.json)
+  --micro          instead: what single things cost (decoding, TLB misses, hypercalls)
   --cli FILE       the built command to measure (default: dist, built anew)
 `;
 
@@ -33,6 +34,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string" },
     json: { type: "string", default: join(root, "bench/results.json") },
     cli: { type: "string" },
+    micro: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -83,6 +85,10 @@ function subjectsOf(cli: string, folder: string): Subject[] {
 async function main(): Promise<void> {
   if (options.help) {
     process.stdout.write(HELP);
+    return;
+  }
+  if (options.micro) {
+    await (await import("./micro/suite.ts")).runMicro();
     return;
   }
   const rounds = options.rounds === undefined ? (options.quick ? 1 : 3) : Number(options.rounds);

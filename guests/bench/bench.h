@@ -10,7 +10,8 @@
 
 typedef uint32_t benchmark(uint32_t n);
 benchmark bench_mix, bench_sha256, bench_memory, bench_chase, bench_parse, bench_muldiv, bench_matmul, bench_nbody,
-    bench_mandelbrot, bench_virtual, bench_bytecode, bench_strings, bench_jit, bench_syscall, bench_fault, bench_switch;
+    bench_mandelbrot, bench_virtual, bench_bytecode, bench_strings, bench_jit, bench_syscall, bench_fault, bench_switch,
+    bench_hits, bench_misses, bench_hypercall;
 
 /* Numerical Recipes' generator; its low bits are poor, so users take the high ones. */
 static inline uint32_t next(uint32_t *state)
@@ -29,6 +30,8 @@ void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 
 /* kernel.c */
+extern int on_xen;
+long hypercall(long number, long a, void *b);
 extern volatile uint32_t page_faults;
 extern uint64_t window_tables[2][512]; /* page table of WINDOW in address space 0 and 1 */
 #define WINDOW 0x8000000000ul          /* 2 MiB in 4 KiB pages, apart in each address space */

@@ -11,7 +11,7 @@ static const struct { const char *name; benchmark *run; } benchmarks[] = {
     { "parse", bench_parse }, { "muldiv", bench_muldiv }, { "matmul", bench_matmul }, { "nbody", bench_nbody },
     { "mandelbrot", bench_mandelbrot }, { "virtual", bench_virtual }, { "bytecode", bench_bytecode },
     { "strings", bench_strings }, { "jit", bench_jit }, { "syscall", bench_syscall }, { "fault", bench_fault },
-    { "switch", bench_switch },
+    { "switch", bench_switch }, { "hits", bench_hits }, { "misses", bench_misses }, { "hypercall", bench_hypercall },
 };
 
 static inline void outb(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" :: "a"(value), "Nd"(port)); }
@@ -27,7 +27,15 @@ static inline void cpuid(uint32_t leaf, uint32_t out[4])
 
 /* --- output and end: port 0xe9 is Xen's debug port (its log) and QEMU's -debugcon --- */
 
-static int on_xen;
+int on_xen;
+
+long hypercall(long number, long a, void *b)
+{
+    long result;
+    __asm__ volatile("call *%3" : "=a"(result), "+D"(a), "+S"(b) : "r"(hypercall_page + 32 * number)
+                     : "memory", "rcx", "rdx", "r8", "r9", "r10", "r11");
+    return result;
+}
 
 static void put(const char *text)
 {
@@ -50,10 +58,7 @@ static void __attribute__((noreturn)) power_off(uint32_t reason)
 {
     if (on_xen) {
         uint32_t argument = reason;
-        long result, number = SCHEDOP_shutdown;
-        void *pointer = &argument;
-        __asm__ volatile("call *%3" : "=a"(result), "+D"(number), "+S"(pointer)
-                         : "r"(hypercall_page + 32 * HC_sched_op) : "memory", "rcx", "rdx", "r8", "r9", "r10", "r11");
+        hypercall(HC_sched_op, SCHEDOP_shutdown, &argument);
     }
     outl(0xf4, reason); /* QEMU's isa-debug-exit: exit code 2 * reason + 1 */
     for (;;)

@@ -460,6 +460,13 @@ function contextSwitch(n: number): number {
   return message;
 }
 
+/** Xen 4.17, asked a hundred times a round. */
+function hypercall(n: number): number {
+  let sum = 0;
+  for (let i = 0; i < n * 100; i++) sum = fold(sum, 0x40011);
+  return sum;
+}
+
 /** Checksum of each benchmark after n rounds. */
 export const MODELS: Readonly<Record<string, (n: number) => number>> = {
   mix,
@@ -478,4 +485,7 @@ export const MODELS: Readonly<Record<string, (n: number) => number>> = {
   syscall,
   fault,
   switch: contextSwitch,
+  hits: (n) => n * 1000,
+  misses: (n) => n * 1000,
+  hypercall,
 };

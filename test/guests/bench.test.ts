@@ -29,6 +29,9 @@ const ROUNDS: Readonly<Record<string, readonly [interpreter: number, reference: 
   syscall: [120, 2],
   fault: [100, 6],
   switch: [60, 3],
+  hits: [100, 1],
+  misses: [100, 1],
+  hypercall: [100, 1],
 };
 
 async function log(cmdline: string, engine: EngineName): Promise<string> {
