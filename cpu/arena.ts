@@ -225,7 +225,7 @@ export const DTLB: number = SAVE + MAX_CORES * CORE_BYTES;
  * supervisor fetches differ in the tag by bit 0 of nothing but the context, so a fetch context is (context, CPL==3):
  * tag = page | context, looked up in the half of the table that CPL==3 selects.
  */
-export const FETCH_ENTRIES = 1024;
+export const FETCH_ENTRIES = 4096;
 export const FETCH_ENTRY_SHIFT = 4;
 export const FETCH_TLB: number = DTLB + TLB_VIEWS * TLB_VIEW_BYTES;
 export const FETCH_HALF_BYTES: number = FETCH_ENTRIES << FETCH_ENTRY_SHIFT;

@@ -93,9 +93,14 @@ export class Label {
 }
 
 export class Assembler {
-  bytes: Uint8Array = new Uint8Array(1 << 16);
+  bytes: Uint8Array;
   length = 0;
   private depth = 0;
+
+  /** @param room bytes to begin with */
+  constructor(room: number = 1 << 12) {
+    this.bytes = new Uint8Array(room);
+  }
 
   byte(value: number): void {
     if (this.length === this.bytes.length) {
@@ -118,6 +123,15 @@ export class Assembler {
 
   /** Signed LEB128 of an integer below 2^53 in size. */
   signed(value: number): void {
+    if ((value | 0) === value) {
+      let small = value;
+      while (small < -64 || small > 63) {
+        this.byte((small & 0x7f) | 0x80);
+        small >>= 7;
+      }
+      this.byte(small & 0x7f);
+      return;
+    }
     let v = value;
     for (;;) {
       const low = ((v % 128) + 128) % 128;
@@ -199,16 +213,19 @@ export class Assembler {
   }
   /** Appends what another assembler wrote; its branches must stay inside it. */
   append(part: Assembler): void {
-    while (this.bytes.length < this.length + part.length) {
-      const grown = new Uint8Array(this.bytes.length * 2);
+    this.raw(part.bytes.subarray(0, part.length));
+  }
+  /** Appends bytes as they are. */
+  raw(code: Uint8Array): void {
+    let room = this.bytes.length;
+    while (room < this.length + code.length) room *= 2;
+    if (room > this.bytes.length) {
+      const grown = new Uint8Array(room);
       grown.set(this.bytes);
       this.bytes = grown;
     }
-    this.bytes.set(part.bytes.subarray(0, part.length), this.length);
-    this.length += part.length;
-  }
-  raw(code: Uint8Array): void {
-    for (let i = 0; i < code.length; i++) this.byte(code[i]!);
+    this.bytes.set(code, this.length);
+    this.length += code.length;
   }
   clear(): void {
     this.length = 0;
