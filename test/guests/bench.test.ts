@@ -34,7 +34,10 @@ const ROUNDS: Readonly<Record<string, readonly [interpreter: number, reference: 
   hypercall: [100, 1],
 };
 
-async function log(cmdline: string, engine: EngineName): Promise<string> {
+async function run(
+  cmdline: string,
+  engine: EngineName,
+): Promise<{ text: string; cycles: number; instructions: number }> {
   const machine = await Machine.create({
     engine,
     domains: [{ name: "bench", type: "pvh", kernel, cmdline, memory: 64 << 20 }],
@@ -42,7 +45,8 @@ async function log(cmdline: string, engine: EngineName): Promise<string> {
   let text = "";
   machine.onLog((line) => (text += `${line}\n`));
   expect(machine.run({ maxCycles: 2_000_000_000 })).toBe("all-shutdown");
-  return text;
+  const { cycles, instructions } = machine.report().totals;
+  return { text, cycles, instructions };
 }
 
 function expected(name: string, n: number): string {
@@ -51,29 +55,33 @@ function expected(name: string, n: number): string {
 
 describe("the benchmark kernel", () => {
   it("knows the benchmarks that the model knows", async () => {
-    expect(await log("bench=no-such n=1", "interpreter")).toContain(`NAME one of ${Object.keys(MODELS).join(" ")}\n`);
+    const { text } = await run("bench=no-such n=1", "interpreter");
+    expect(text).toContain(`NAME one of ${Object.keys(MODELS).join(" ")}\n`);
     expect(Object.keys(ROUNDS)).toEqual(Object.keys(MODELS));
   });
 
-  it.each(Object.entries(ROUNDS))("computes what the model computes: %s", async (name, [n]) => {
-    expect(await log(`bench=${name} n=${n}`, "interpreter")).toContain(expected(name, n));
+  it.each(Object.entries(ROUNDS))("computes what the model computes, translated or not: %s", async (name, [n]) => {
+    const interpreted = await run(`bench=${name} n=${n}`, "interpreter");
+    expect(interpreted.text).toContain(expected(name, n));
+    expect(await run(`bench=${name} n=${n}`, "translator")).toEqual(interpreted);
   });
 
   it.each(Object.entries(ROUNDS).filter(([, [, n]]) => n > 0))("does so in the reference: %s", async (name, [, n]) => {
-    expect(await log(`bench=${name} n=${n}`, "reference")).toContain(expected(name, n));
+    const { text } = await run(`bench=${name} n=${n}`, "reference");
+    expect(text).toContain(expected(name, n));
   });
 });
 
-const run = (command: string, ...args: string[]): string =>
+const tool = (command: string, ...args: string[]): string =>
   spawnSync(command, args, { encoding: "utf8", timeout: 60_000 }).stdout ?? "";
 const built = readFileSync(join(folder, "bench.toolchain"), "utf8").trim();
-const here = [run("gcc", "--version"), run("ld", "--version")].map((text) => text.split("\n")[0]).join("\n");
+const here = [tool("gcc", "--version"), tool("ld", "--version")].map((text) => text.split("\n")[0]).join("\n");
 
 describe.skipIf(built !== here)("the benchmark kernel built again by the same compiler", () => {
   it("is the same, byte for byte", () => {
     const out = mkdtempSync(join(tmpdir(), "bench-"));
     try {
-      run("make", "-C", folder, `OUT=${out}`);
+      tool("make", "-C", folder, `OUT=${out}`);
       expect(readFileSync(join(out, "bench.elf")).equals(kernel)).toBe(true);
     } finally {
       rmSync(out, { recursive: true, force: true });
