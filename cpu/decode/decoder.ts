@@ -192,7 +192,8 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
   else {
     const small = (flags & ROW_MANDATORY66) !== 0 ? 0 : size66;
     if (long) {
-      if ((rex & 8) !== 0 || (flags & ROW_FORCE64) !== 0) opSize = 8;
+      const force64 = (flags & ROW_FORCE64) !== 0 && (small & ins.branch16) === 0;
+      if ((rex & 8) !== 0 || force64) opSize = 8;
       else if (small !== 0) opSize = 2;
       else opSize = (flags & ROW_DEFAULT64) !== 0 ? 8 : 4;
     } else opSize = (mode === 16) === (small !== 0) ? 4 : 2;

@@ -12,6 +12,7 @@ import { decode } from "../decode/decoder.ts";
 import { DECODE_GP, DECODE_MORE, DECODE_OK, Instruction, ROW_SOLO } from "../decode/instruction.ts";
 import { MN_BSF, MN_BSR, MN_LZCNT, MN_NOP, MN_PREFETCHW, MN_TZCNT } from "../decode/mnemonics.ts";
 import { ROW_FEATURE, ROW_FLAGS } from "../decode/table.ts";
+import { cpuModel, VENDOR_AMD } from "../system/cpuid.ts";
 import { featureSet } from "../system/features.ts";
 import { BlockBuilder, LIFTERS, type Lifter } from "./builder.ts";
 import { defineHelper } from "./helpers.ts";
@@ -231,6 +232,10 @@ export class BlockCache {
     const codeSize = (mode & MODE_CODE_MASK) === MODE_64 ? 64 : (mode & MODE_CODE_MASK) === MODE_16 ? 16 : 32;
     const pageEnd = ((from & ~0xfff) >>> 0) + A.PAGE_SIZE;
     const chunkEnd = Math.min(((from & ~(CHUNK_BYTES - 1)) >>> 0) + CHUNK_BYTES, pageEnd);
+    if (this.amd < 0) {
+      this.amd = cpuModel(core.shared.active ?? core).vendor === VENDOR_AMD ? 1 : 0;
+      ins.branch16 = this.amd;
+    }
     b.at = record + BLOCK_HEADER_BYTES;
     b.mode = mode;
     b.ended = false;
@@ -284,9 +289,14 @@ export class BlockCache {
    */
   features: Uint8Array | null = null;
 
+  /** 1 if the processor is AMD's, where vendors differ; -1: no block was built yet. */
+  private amd: number = -1;
+
   /** The meaning of a decoded instruction, or undefined: #UD. */
   private lifter(ins: Instruction): Lifter | undefined {
     this.features ??= featureSet(this.core.shared.active ?? this.core);
+    // 0F 0D are hints about memory; AMD's processors have no register forms, Intel's take them as NOP.
+    if (this.amd === 1 && ins.opcode === 0x0d && ins.map === 1 && ins.modrm >= 0xc0) return undefined;
     if (this.features[ROW_FEATURE[ins.row]!] !== 0) return LIFTERS[ins.mn];
     const older = OLDER.get(ins.mn);
     return older === undefined ? undefined : LIFTERS[older];

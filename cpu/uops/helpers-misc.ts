@@ -1,5 +1,5 @@
 /** Helpers of the flag instructions, BOUND and the random numbers. */
-import { RANDOM_STATE, RFLAGS_SYS, S_RAX, SEG, SEG_LIMIT, SEG_STRIDE, SLOTS } from "../arena.ts";
+import { RANDOM_STATE, RFLAGS_SYS, RIP, S_RAX, S_RIPBASE, SEG, SEG_LIMIT, SEG_STRIDE, SLOTS } from "../arena.ts";
 import { type Core, raise, VEC_BR, VEC_GP } from "../core.ts";
 import { SEG_CS } from "../decode/instruction.ts";
 import {
@@ -64,6 +64,19 @@ export const HELPER_NEAR_TARGET: number = defineHelper("near branch target", (co
   const target = core.i32[slotWord(core, u, FIELD_A)]! + core.i32[(u + DISP) >>> 2]!;
   const offset = core.u8[u + FIELD_D] === 2 ? target & 0xffff : target >>> 0;
   return offset > core.u32[CS_LIMIT]! ? raise(core, VEC_GP, 0) : H_OK;
+});
+
+/**
+ * U_HELPER_END: a conditional branch of 16-bit operand size in 32- or 64-bit code: c = GATE_* about S[b] says if it is taken, to
+ * RIPBASE + disp cut to 16 bits; if not, RIP stays whole.
+ */
+export const HELPER_BRANCH16: number = defineHelper("16-bit branch", (core, u) => {
+  const b = slotWord(core, u, FIELD_B);
+  const zero = (core.i32[b]! | core.i32[b + 1]!) === 0;
+  if (zero !== (core.u8[u + FIELD_C] === GATE_ZERO)) return H_OK;
+  core.i32[RIP >>> 2] = (core.i32[(SLOTS + S_RIPBASE) >>> 2]! + core.i32[(u + DISP) >>> 2]!) & 0xffff;
+  core.i32[(RIP + 4) >>> 2] = 0;
+  return H_OK;
 });
 
 const RANDOM = RANDOM_STATE >>> 2;

@@ -3,7 +3,7 @@ import { S_RCX, S_RIPBASE, S_RSP, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_REL } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { type BlockBuilder, defineLifter, type Lifter, sizeIndex } from "./builder.ts";
-import { GATE_ALWAYS, GATE_NONZERO, GATE_ZERO, HELPER_NEAR_TARGET } from "./helpers-misc.ts";
+import { GATE_ALWAYS, GATE_NONZERO, GATE_ZERO, HELPER_BRANCH16, HELPER_NEAR_TARGET } from "./helpers-misc.ts";
 import { isMemory, loadTop, push, setSum, slotOf, stackSize, zeroExtend } from "./lift-common.ts";
 import * as U from "./uop.ts";
 
@@ -31,8 +31,26 @@ function checkRelative(b: BlockBuilder, ins: Instruction, gate: number, gateSlot
   checkTarget(b, ins, S_RIPBASE, target(b, ins), gate, gateSlot);
 }
 
+/** A near branch that cuts RIP to 16 bits where code has 64: only AMD's processors have it (Instruction.branch16). */
+function cutsRip(b: BlockBuilder, ins: Instruction): boolean {
+  return b.is64 && ins.opSize === 2;
+}
+
+const isBranch16 = (b: BlockBuilder, ins: Instruction): boolean =>
+  ins.opSize === 2 && (b.mode & U.MODE_CODE_MASK) !== U.MODE_16;
+
+/**
+ * Ends the block with a conditional branch of 16-bit operand size in wider code, which leaves RIP whole if it is not taken:
+ * `gate` is one of GATE_*, about slot `a`. @returns false if the instruction is no such branch.
+ */
+function branch16(b: BlockBuilder, ins: Instruction, gate: number, a: number): boolean {
+  if (!isBranch16(b, ins)) return false;
+  b.helperEnd(HELPER_BRANCH16, 0, 0, a, gate, target(b, ins));
+  return true;
+}
+
 function jump(b: BlockBuilder, ins: Instruction): void {
-  b.terminal(b.is64 ? U.U_JMP : U.U_JMP_L, 0, 0, 0, ins.opSize, target(b, ins), 0);
+  b.terminal(b.is64 && !cutsRip(b, ins) ? U.U_JMP : U.U_JMP_L, 0, 0, 0, ins.opSize, target(b, ins), 0);
 }
 
 /** Slot of an indirect branch's target, zero-extended to 64 bits. */
@@ -61,21 +79,22 @@ defineLifter((b, ins) => {
 
 for (let cc = 0; cc < 16; cc++)
   defineLifter((b, ins) => {
-    if (b.is64) {
+    if (b.is64 && !cutsRip(b, ins)) {
       b.terminal(U.U_JCC + cc, 0, 0, 0, 0, target(b, ins), 0);
       return;
     }
-    if (mayExceedLimit(b, ins)) {
+    if (isBranch16(b, ins) || mayExceedLimit(b, ins)) {
       b.rr(U.U_MOV_RR + 3, S_T0, S_ZERO);
       b.rr(U.U_SETCC, S_T0, S_ZERO, cc);
       checkRelative(b, ins, GATE_NONZERO, S_T0);
+      if (branch16(b, ins, GATE_NONZERO, S_T0)) return;
     }
     b.terminal(U.U_JCC_L, 0, 0, cc, ins.opSize, target(b, ins), 0);
   }, MN.MN_JO + cc);
 
 defineLifter((b, ins) => {
   const relative = ins.kind[0] === OP_REL;
-  if (b.is64) {
+  if (b.is64 && !cutsRip(b, ins)) {
     if (relative) b.terminal(U.U_CALL, 0, 0, 0, 0, target(b, ins), 0);
     else b.terminal(U.U_CALL_R, 0, indirectTarget(b, ins), 0, 0, 0, 0);
     return;
@@ -83,7 +102,7 @@ defineLifter((b, ins) => {
   const a = relative ? S_ZERO : indirectTarget(b, ins);
   if (relative) checkRelative(b, ins, GATE_ALWAYS, S_ZERO);
   else checkTarget(b, ins, a, 0, GATE_ALWAYS, S_ZERO);
-  b.emit(U.U_LEA32, S_T0, S_RIPBASE, S_ZERO, S_ZERO, 0, b.next, 0);
+  b.emit(b.is64 ? U.U_LEA64 : U.U_LEA32, S_T0, S_RIPBASE, S_ZERO, S_ZERO, 0, b.next, 0);
   push(b, ins.opSize, S_T0);
   if (relative) jump(b, ins);
   else b.terminal(U.U_JMP_R, 0, a, 0, 0, 0, 0);
@@ -92,7 +111,7 @@ defineLifter((b, ins) => {
 defineLifter((b, ins) => {
   // The count of C2 is unsigned, whatever the operand size made of it; C3 has none.
   const release = ins.opcode === 0xc2 ? ins.immLo & 0xffff : 0;
-  if (b.is64) {
+  if (b.is64 && !cutsRip(b, ins)) {
     b.terminal(U.U_RET, 0, 0, 0, 0, 0, release);
     return;
   }
@@ -124,6 +143,7 @@ function loopLifter(cc: number): Lifter {
     }
     checkRelative(b, ins, GATE_NONZERO, a);
     if (counter !== S_RCX) b.rr(U.U_MOV_RR + sizeIndex(size), S_RCX, counter);
+    if (branch16(b, ins, GATE_NONZERO, a)) return;
     b.terminal(U.U_JNZ_R, 0, a, 0, ins.opSize, target(b, ins), 0);
   };
 }
@@ -135,5 +155,6 @@ defineLifter((b, ins) => {
   let a = S_RCX;
   if (ins.addrSize !== 8) zeroExtend(b, ins.addrSize, (a = S_T0), S_RCX);
   checkRelative(b, ins, GATE_ZERO, a);
+  if (branch16(b, ins, GATE_ZERO, a)) return;
   b.terminal(U.U_JZ_R, 0, a, 0, ins.opSize, target(b, ins), 0);
 }, MN.MN_JRCXZ);
