@@ -122,9 +122,9 @@ export function stringIo(
   const i = core.i32;
   const count = (A.SLOTS + A.S_RCX) >>> 2;
   const countLo = addrSize === 2 ? i[count]! & 0xffff : i[count]!;
-  if (rep && countLo === 0 && (addrSize !== 8 || i[count + 1] === 0)) return H_OK;
   const port = core.u16[(A.SLOTS + A.S_RDX) >>> 1]!;
   let r = checkIo(core, port, size);
+  if (r === H_OK && rep && countLo === 0 && (addrSize !== 8 || i[count + 1] === 0)) return H_OK;
   if (r === H_OK) {
     const flags = IO_STRING | (isIn ? IO_IN : 0) | (rep ? IO_REP : 0);
     r = interceptIo(core, port, size, flags, length);

@@ -1,10 +1,12 @@
 /** SSE, SSE2, SSE3 and SSE4.1 floating-point arithmetic, comparisons and conversions: one helper each. */
 import { FPR, S_T0, SLOTS, XMM, XMM_STRIDE } from "../arena.ts";
+import type { Core } from "../core.ts";
 import { type Instruction, OP_IMM, OP_MEM } from "../decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../decode/mnemonics.ts";
 import type { SseOperation } from "../fpu/sse-arith.ts";
 import { IN_GPR, IN_MMX, IN_XMM, SSE_TABLE, type SseEntry } from "../fpu/sse-table.ts";
 import { enterMmx } from "../fpu/x87-transfer.ts";
+import { cpuModel, VENDOR_AMD } from "../system/cpuid.ts";
 import { type BlockBuilder, defineLifter, gprSlot, sizeIndex } from "./builder.ts";
 import { defineHelper } from "./helpers.ts";
 import { DISP } from "./helpers-integer.ts";
@@ -36,9 +38,10 @@ function defineSseHelper(name: string, entry: SseEntry, operation: SseOperation)
       addressOf(source, core.u8[u + 3] as number),
       core.u8[u + 7] as number,
     );
-    if (r === H_OK && core.i32[(u + DISP) >>> 2] === TRANSITION) {
+    if (core.i32[(u + DISP) >>> 2] === TRANSITION) {
+      // Also before #XM.
       enterMmx(core);
-      if (destination === IN_MMX) core.u16[(FPR + d * 16 + 8) >>> 1] = 0xffff;
+      if (r === H_OK && destination === IN_MMX) core.u16[(FPR + d * 16 + 8) >>> 1] = 0xffff;
     }
     return r;
   });
@@ -57,6 +60,8 @@ function sourceField(b: BlockBuilder, ins: Instruction, entry: SseEntry): number
   return entry.source === IN_GPR ? S_T0 : IN_T0;
 }
 
+const isAmd = (core: Core): boolean => cpuModel(core.shared.active ?? core).vendor === VENDOR_AMD;
+
 for (const [name, entry] of SSE_TABLE) {
   const mnemonic = MNEMONIC_NAMES.indexOf(name);
   if (mnemonic < 0) throw new Error(`the decoder does not know ${name}`);
@@ -66,11 +71,13 @@ for (const [name, entry] of SSE_TABLE) {
   const general = entry.source === IN_GPR ? 1 : 0;
   defineLifter(
     guarded((b, ins) => {
-      const a = sourceField(b, ins, entry);
+      // An x87 exception that waits comes before a fault of the load.
       if (usesMmx) b.helper(HELPER_WAIT);
+      const a = sourceField(b, ins, entry);
       const d = entry.destination === IN_GPR ? gprSlot(ins.reg[0]!) : ins.reg[0]!;
-      // CVTPI2PD from memory does not touch the x87 state.
-      const transition = usesMmx && !(name === "CVTPI2PD" && ins.kind[1] === OP_MEM) ? TRANSITION : 0;
+      // CVTPI2PD from memory does not touch the x87 state; on AMD's processors, neither does CVTPI2PS.
+      const spares = name === "CVTPI2PD" || (name === "CVTPI2PS" && isAmd(b.core));
+      const transition = usesMmx && !(spares && ins.kind[1] === OP_MEM) ? TRANSITION : 0;
       const imm = ins.kind[2] === OP_IMM ? ins.immLo & 0xff : 0;
       b.helper(entry.wide !== null && ins.size[general] === 8 ? wide : narrow, d, a, 0, imm, transition);
     }),

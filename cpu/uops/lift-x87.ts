@@ -93,6 +93,8 @@ function liftX87(b: BlockBuilder, ins: Instruction): void {
     b.helper(HELPER_X87, 0, 0, 0, 0, fop);
     return;
   }
+  // #MF for an earlier instruction comes before faults of this one's operand.
+  if ((entry.flags & X87_NO_WAIT) === 0) b.helper(HELPER_WAIT);
   const store = (entry.flags & X87_STORE) !== 0;
   b.mem(ins, entry.size, store);
   effectiveAddress(b);
