@@ -7,9 +7,6 @@ const FX_FTW = 4;
 const FX_MXCSR = 24;
 const FX_ST = 32;
 const FX_XMM = 160;
-/** ES and B of the status word, which follow from flags and masks. */
-const SUMMARY = 0x8080;
-const EXCEPTIONS = 0x3f;
 
 const word = (fx: Uint8Array, at: number): number => fx[at]! | (fx[at + 1]! << 8);
 
@@ -26,11 +23,10 @@ function tagOf(u8: Uint8Array, at: number): number {
 /** Loads x87 and SSE registers from `fx`; the registers in it are relative to the top of the stack. */
 export function loadFx(core: Core, fx: Uint8Array): void {
   const { u8, i32 } = core;
-  const cw = word(fx, 0);
-  const sw = word(fx, FX_FSW) & ~SUMMARY;
+  const sw = word(fx, FX_FSW);
   const top = (sw >>> 11) & 7;
-  i32[A.FPU_CW >>> 2] = cw;
-  i32[A.FPU_SW >>> 2] = sw & ~cw & EXCEPTIONS ? sw | SUMMARY : sw;
+  i32[A.FPU_CW >>> 2] = word(fx, 0);
+  i32[A.FPU_SW >>> 2] = sw;
   i32[A.MXCSR >>> 2] = word(fx, FX_MXCSR) | (word(fx, FX_MXCSR + 2) << 16);
   for (let n = 0; n < 8; n++) {
     const register = A.FPR + ((top + n) & 7) * 16;

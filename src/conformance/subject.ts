@@ -8,6 +8,7 @@ import {
   CoreGroup,
   DELIVERY_NONROOT,
   EXIT_EXCEPTION,
+  EXIT_VMX,
   VEC_AC,
   VEC_BP,
   VEC_BR,
@@ -23,6 +24,7 @@ import {
   VEC_UD,
   VEC_XM,
 } from "../../cpu/core.ts";
+import { FEATURE_NAMES } from "../../cpu/decode/table.ts";
 import { FLAG_AC, getFlags, setFlags } from "../../cpu/flags.ts";
 import { fillBytes, noteWrite } from "../../cpu/mmu/memory.ts";
 import { invalidatePage } from "../../cpu/mmu/tlb.ts";
@@ -99,13 +101,20 @@ export class Subject {
     this.core = core;
     setCpuModel(core, model);
     this.engine = new Engine(core, makeRunner);
+    // All that the core knows is checked, whatever the model's CPUID says of it.
+    this.engine.blocks.features = new Uint8Array(FEATURE_NAMES.length).fill(1);
+    // A code frame has no write tags to sweep when it gets a block: `load` has dropped them.
+    this.engine.blocks.onCodePage = (frame) => {
+      core.u8[core.arena.frameAttr + frame]! |= A.FRAME_CODE;
+    };
     resetCore(core);
     core.activate();
     this.map();
     const { i32 } = core;
     i32[A.CR0 >>> 2] = B.CR0_PE | B.CR0_PG | B.CR0_WP | B.CR0_NE | B.CR0_MP | B.CR0_ET | B.CR0_AM;
     i32[A.CR3 >>> 2] = 0x1000;
-    i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT | B.CR4_UMIP;
+    i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT | B.CR4_UMIP | B.CR4_FSGSBASE | B.CR4_OSXSAVE;
+    i32[A.XCR0 >>> 2] = 3;
     i32[A.EFER >>> 2] = B.EFER_LMA | B.EFER_LME | B.EFER_SCE | B.EFER_NXE;
     i32[A.CPL >>> 2] = 3;
     // No descriptors: every selector that is not null, and every INT n, is #GP.
@@ -169,7 +178,8 @@ export class Subject {
     u8.set(v.before.mem, data + (WINDOW - DATA));
     u32.set(v.before.gpr, A.SLOTS >>> 2);
     setFlags(core, v.before.rflags);
-    if (v.before.rflags & FLAG_AC) updateMode(core);
+    // Whether alignment is checked is not in the arena alone.
+    if (core.mmu.alignCheck || v.before.rflags & FLAG_AC) updateMode(core);
     if (v.hasFx) loadFx(core, v.before.fx);
     if (v.hasYmmh)
       for (let r = 0; r < 16; r++) u8.set(v.before.ymmh.subarray(r * 16, r * 16 + 16), A.XMM + r * A.XMM_STRIDE + 16);
@@ -202,6 +212,8 @@ export class Subject {
         if (own) i32[rip]! += i32[A.EXIT_LENGTH >>> 2] || v.codeLength;
         return own ? SIGNALS[VEC_BP]! : 0;
       }
+      // Without the virtualization extensions their instructions are undefined.
+      if (exit === EXIT_VMX) return SIGNALS[VEC_UD]!;
       if (exit !== 0) return SIG_EXIT + exit;
       if (passed !== 0 || i32[rip + 1] !== 0) return 0;
     }

@@ -4,34 +4,11 @@ import * as I from "../../cpu/decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
 import { ROW_COUNT, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
 import { LIFTERS } from "../../cpu/uops/builder.ts";
+import { ALL, SYSTEM, undefinedFlags } from "./flags.ts";
+import { hostIsAmd } from "./host.ts";
+import type { Random } from "./random.ts";
+import { controls, fxImage, setNumbers, setST, setXmm } from "./state.ts";
 import { type CodeSize, startOf, type Vector, WINDOW_BYTES, windowOf } from "./vector.ts";
-
-/** xorshift128+ in 32-bit halves is more than a test needs: this is mulberry32. */
-export class Random {
-  private state: number;
-  constructor(seed: number) {
-    this.state = seed >>> 0;
-  }
-  u32(): number {
-    this.state = (this.state + 0x6d2b79f5) >>> 0;
-    let t = this.state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return (t ^ (t >>> 14)) >>> 0;
-  }
-  below(n: number): number {
-    return this.u32() % n;
-  }
-  chance(percent: number): boolean {
-    return this.below(100) < percent;
-  }
-  pick<T>(list: readonly T[]): T {
-    return list[this.below(list.length)]!;
-  }
-  u64(): bigint {
-    return (BigInt(this.u32()) << 32n) | BigInt(this.u32());
-  }
-}
 
 const SPECIAL = [
   0n,
@@ -68,58 +45,6 @@ function value(r: Random): bigint {
   if (r.chance(40)) return r.pick(SPECIAL);
   if (r.chance(40)) return BigInt(r.below(256));
   return r.u64();
-}
-
-const CF = 0x1;
-const PF = 0x4;
-const AF = 0x10;
-const ZF = 0x40;
-const SF = 0x80;
-const OF = 0x800;
-const ALL = CF | PF | AF | ZF | SF | OF;
-/** DF, and RFLAGS bits that only privileged code changes, are compared as well. */
-const SYSTEM = 0x400 | 0x200 | 0x40000;
-
-/** Flags that the manual leaves undefined, by mnemonic. Shifts and rotates need their count: see `undefinedFlags`. */
-const UNDEFINED: Readonly<Record<string, number>> = {
-  AND: AF,
-  OR: AF,
-  XOR: AF,
-  TEST: AF,
-  MUL: SF | ZF | AF | PF,
-  IMUL: SF | ZF | AF | PF,
-  DIV: ALL,
-  IDIV: ALL,
-  BT: OF | SF | AF | PF,
-  BTS: OF | SF | AF | PF,
-  BTR: OF | SF | AF | PF,
-  BTC: OF | SF | AF | PF,
-  BSF: CF | OF | SF | AF | PF,
-  BSR: CF | OF | SF | AF | PF,
-  LZCNT: OF | SF | AF | PF,
-  TZCNT: OF | SF | AF | PF,
-  SHLD: AF,
-  SHRD: AF,
-  SHL: AF,
-  SHR: AF,
-  SAR: AF,
-};
-
-function undefinedFlags(ins: I.Instruction, gpr: readonly bigint[]): number {
-  const name = MNEMONIC_NAMES[ins.mn]!;
-  let mask = UNDEFINED[name] ?? 0;
-  const shift = /^(SHL|SHR|SAR|ROL|ROR|RCL|RCR|SHLD|SHRD)$/.test(name);
-  if (!shift) return mask;
-  const last = name.length === 4 ? 2 : 1;
-  const raw = ins.kind[last] === I.OP_IMM ? ins.immLo & 0xff : Number(gpr[1]! & 0xffn);
-  const size = ins.size[0]! * 8;
-  const count = raw & (size === 64 ? 63 : 31);
-  if (count === 0) return 0;
-  if (count !== 1) mask |= OF;
-  if ((name === "SHL" || name === "SHR") && count > size) mask |= CF;
-  if ((name === "SHL" || name === "SHR") && count === size) mask |= 0;
-  if (name.length === 4 && count > size) mask |= ALL;
-  return mask;
 }
 
 /** Instructions whose result depends on more than the vector says, or that enter the kernel. */
@@ -203,6 +128,7 @@ function encode(r: Random, row: number, size: CodeSize): Uint8Array {
 }
 
 const ins = new I.Instruction();
+ins.branch16 = hostIsAmd() ? 1 : 0;
 
 /** Sets registers (or patches the displacement) so that the memory operand lies in the window. */
 function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): void {
@@ -212,7 +138,9 @@ function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): 
   const window = windowOf(codeSize);
   let target = BigInt(window + 16 + r.below(WINDOW_BYTES - 32 - Math.min(size, 128)));
   if (size >= 16 && r.chance(80)) target &= ~15n;
-  if (r.chance(3))
+  // The header of an FXSAVE image has the processor's MXCSR mask: only what follows lies in the window.
+  if (size >= 512) target = BigInt(window - 32 - 16 * r.below(8));
+  else if (r.chance(3))
     target = r.pick([BigInt(window) + 0x37fcn, 0x8000000000000000n, 0x60000000n, BigInt(window) + 0x37ffn]);
   const disp = BigInt(ins.disp);
   const { base, index } = ins;
@@ -237,22 +165,73 @@ function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): 
   }
 }
 
+/** State that several vectors share but for what their instructions name: a compressed file of such vectors is small. */
+export interface World {
+  gpr: bigint[];
+  mem: Uint8Array;
+  fx: Uint8Array;
+}
+
+function randomMemory(r: Random): Uint8Array {
+  return Uint8Array.from({ length: WINDOW_BYTES }, () =>
+    r.chance(30) ? r.pick([0, 1, 0x7f, 0x80, 0xff]) : r.below(256),
+  );
+}
+
+function registers(r: Random, size: CodeSize): bigint[] {
+  return Array.from({ length: 16 }, (_, n) => (size === 64 ? value(r) : n < 8 ? BigInt.asUintN(32, value(r)) : 0n));
+}
+
+/** New bytes where the memory operand of the instruction lies. */
+function refreshOperand(r: Random, mem: Uint8Array, gpr: readonly bigint[], numbers: boolean): void {
+  const operand = [0, 1, 2, 3].find((i) => ins.kind[i] === I.OP_MEM);
+  if (operand === undefined) return;
+  const base = ins.base < 16 ? gpr[ins.base]! : ins.base === I.REG_RIP ? startOf(64) + BigInt(ins.length) : 0n;
+  const index = ins.index < 16 ? gpr[ins.index]! << BigInt(ins.scale) : 0n;
+  const at = Number(BigInt.asIntN(64, base + index + BigInt(ins.disp) - BigInt(windowOf(64))));
+  const bytes = Math.min(ins.size[operand]!, 32);
+  if (!(at >= 0 && at + bytes <= WINDOW_BYTES)) return;
+  if (numbers && r.chance(80)) setNumbers(r, mem, at, bytes);
+  else for (let k = at; k < at + bytes; k++) mem[k] = r.chance(30) ? r.pick([0, 1, 0x7f, 0x80, 0xff]) : r.below(256);
+}
+
+export function newWorld(r: Random): World {
+  return { gpr: registers(r, 64), mem: randomMemory(r), fx: fxImage(r) };
+}
+
+/** The registers of `world` with new values where the instruction looks. */
+function registersOf(r: Random, world: World): bigint[] {
+  const gpr = [...world.gpr];
+  for (const n of [0, 1, 2]) if (r.chance(40)) gpr[n] = value(r);
+  for (let i = 0; i < 4; i++)
+    if (ins.kind[i] === I.OP_GPR) gpr[ins.reg[i]! & (ins.reg[i]! >= I.REG_AH ? 3 : 15)] = value(r);
+  for (const n of [ins.base, ins.index]) if (n < 16) gpr[n] = value(r);
+  return gpr;
+}
+
+function imageOf(r: Random, row: number, world: World | null): Uint8Array {
+  if (world === null) return fxImage(r);
+  const fx = world.fx.slice();
+  controls(r, fx);
+  if (ROW_FLAGS[row]! & I.ROW_X87) for (const n of [0, 1]) setST(r, fx, n);
+  for (let i = 0; i < 4; i++) {
+    const n = ins.reg[i]!;
+    if (ins.kind[i] === I.OP_XMM) setXmm(r, fx, n & 15);
+    else if (ins.kind[i] === I.OP_MMX || ins.kind[i] === I.OP_ST) setST(r, fx, n & 7);
+  }
+  return fx;
+}
+
 /** One random vector for opcode-table row `row`, or null where the encoding came out invalid or as another instruction. */
-export function generate(r: Random, row: number, size: CodeSize = 64): Vector | null {
+export function generate(r: Random, row: number, size: CodeSize = 64, world: World | null = null): Vector | null {
   const bytes = encode(r, row, size);
   if (decode(ins, bytes, 0, 15, size) !== I.DECODE_OK || ins.row !== row) return null;
-  // AMD's processors take 66 on a near branch as a 16-bit one, Intel's ignore it, and so do we.
   const flags = ROW_FLAGS[row]!;
-  // In 32-bit code a conditional one that is not taken leaves EIP whole there, which ours cuts to 16 bits.
-  if (size !== 16 && flags & I.ROW_BRANCH && bytes.subarray(0, ins.length).includes(0x66)) return null;
-  // A branch to itself would be stepped for ever. The register forms of 0F 0D are #UD on AMD's processors only.
+  // A branch to itself would be stepped for ever.
   if (ins.kind[0] === I.OP_REL && ins.immLo === -ins.length) return null;
-  if (ins.map === 1 && ins.opcode === 0x0d && ins.kind[0] === I.OP_GPR) return null;
   const code = bytes.slice(0, ins.length);
   const window = windowOf(size);
-  const gpr = Array.from({ length: 16 }, (_, n) =>
-    size === 64 ? value(r) : n < 8 ? BigInt.asUintN(32, value(r)) : 0n,
-  );
+  const gpr = world === null ? registers(r, size) : registersOf(r, world);
   gpr[4] = BigInt(window + 64 + r.below(16) * 8);
   // A 16-bit stack pointer leaves the upper half of ESP alone, and may wrap.
   if (size === 16 && r.chance(50)) gpr[4] |= 0x12340000n;
@@ -272,86 +251,16 @@ export function generate(r: Random, row: number, size: CodeSize = 64): Vector | 
     gpr[ins.reg[1]!] = BigInt.asUintN(size === 64 ? 64 : 32, BigInt(r.below(512) - 256));
   steer(r, code, gpr, size);
   if (/^I?DIV$/.test(name) && r.chance(60)) gpr[2] = r.pick([0n, size === 64 ? 0xffffffffffffffffn : 0xffffffffn, 1n]);
-  const mem = Uint8Array.from({ length: WINDOW_BYTES }, () =>
-    r.chance(30) ? r.pick([0, 1, 0x7f, 0x80, 0xff]) : r.below(256),
-  );
+  const mem = world === null ? randomMemory(r) : world.mem.slice();
   const rflags = 0x202 | (r.u32() & (ALL | (r.chance(30) ? 0x400 : 0)));
-  const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE)) !== 0;
+  const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE)) !== 0 || name.startsWith("FX");
+  if (fpu && world === null) setNumbers(r, mem, 0, WINDOW_BYTES);
+  if (world !== null) refreshOperand(r, mem, gpr, fpu);
   if (/^SH[LR]D$/.test(name) && ins.size[0] === 2) {
     // More than 16 bits of 16: the result differs between vendors.
     const count = ins.kind[2] === I.OP_IMM ? ins.immLo : Number(gpr[1]! & 0xffn);
     if ((count & 31) > 16) return null;
   }
   const mask = (ALL | SYSTEM) & ~undefinedFlags(ins, gpr);
-  return { size, code, gpr, rflags, mem, fx: fpu ? fxImage(r) : null, mask, row: ROW_TEXT[row]! };
-}
-
-const F64 = [
-  0n,
-  1n << 63n,
-  0x3ff0000000000000n,
-  0xbff0000000000000n,
-  0x7ff0000000000000n,
-  0xfff0000000000000n,
-  0x7ff8000000000000n,
-  0x7ff4000000000000n,
-  0x000fffffffffffffn,
-  0x0010000000000000n,
-  0x7fefffffffffffffn,
-  1n,
-  0x4000000000000000n,
-  0x43e0000000000000n,
-];
-
-function lane64(r: Random): bigint {
-  const kind = r.below(5);
-  if (kind === 0) return r.pick(F64);
-  if (kind === 1) return (r.u64() & 0x800fffffffffffffn) | (BigInt(1023 - 20 + r.below(60)) << 52n);
-  if (kind === 2) return (BigInt(single(r)) << 32n) | BigInt(single(r));
-  return r.u64();
-}
-
-function single(r: Random): number {
-  if (r.chance(30))
-    return r.pick([
-      0, 0x80000000, 0x3f800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7fa00000, 0x00800000, 0x7f7fffff, 1, 0x4f000000,
-    ]);
-  if (r.chance(60)) return ((r.u32() & 0x807fffff) | ((127 - 15 + r.below(40)) << 23)) >>> 0;
-  return r.u32();
-}
-
-/** A random FXSAVE image (SDM table 10-2): x87 registers with their tags, MXCSR and control word with random rounding and masks. */
-function fxImage(r: Random): Uint8Array {
-  const fx = new Uint8Array(512);
-  const view = new DataView(fx.buffer);
-  const masked = r.chance(85);
-  view.setUint16(0, 0x40 | (masked ? 0x3f : r.below(64)) | (r.pick([0, 2, 3]) << 8) | (r.below(4) << 10), true);
-  view.setUint16(2, (r.below(8) << 11) | (r.u32() & 0x4700), true);
-  fx[4] = r.chance(80) ? 0xff : r.below(256);
-  view.setUint32(
-    24,
-    (masked ? 0x1f80 : r.below(64) << 7) |
-      (r.below(4) << 13) |
-      (r.chance(10) ? 0x8000 : 0) |
-      (r.chance(10) ? 0x40 : 0) |
-      (r.chance(50) ? 0x20 : 0),
-    true,
-  );
-  view.setUint32(28, 0xffff, true);
-  for (let n = 0; n < 8; n++) {
-    const at = 32 + n * 16;
-    view.setBigUint64(
-      at,
-      r.chance(80) ? r.u64() | (1n << 63n) : r.pick([0n, 1n << 63n, 0xc000000000000000n, r.u64()]),
-      true,
-    );
-    view.setUint16(
-      at + 8,
-      (r.chance(70) ? 0x3fff - 30 + r.below(70) : r.pick([0, 0x7fff, 1, 0x7ffe, r.below(0x8000)])) |
-        (r.chance(50) ? 0x8000 : 0),
-      true,
-    );
-  }
-  for (let n = 0; n < 32; n++) view.setBigUint64(160 + n * 8, lane64(r), true);
-  return fx;
+  return { size, code, gpr, rflags, mem, fx: fpu ? imageOf(r, row, world) : null, mask, row: ROW_TEXT[row]! };
 }

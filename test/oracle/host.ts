@@ -1,6 +1,6 @@
 /** Asks the host's processor: builds the oracle with gcc once, and runs vectors through it. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +14,11 @@ const RESPONSE_BYTES = 8 + 16 * 8 + 16 + WINDOW_BYTES + FX_BYTES;
 /** True where there is an x86-64 processor and a C compiler to ask it with. */
 export function hasHost(): boolean {
   return process.platform === "linux" && process.arch === "x64" && spawnSync("gcc", ["--version"]).status === 0;
+}
+
+/** Where vendors differ, the core follows the model; vectors need that of the host. */
+export function hostIsAmd(): boolean {
+  return existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo", "utf8").includes("AuthenticAMD");
 }
 
 let built: string | undefined;

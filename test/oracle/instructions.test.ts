@@ -7,8 +7,9 @@ import { describe, expect, it } from "vitest";
 import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
 import { ROW_MN } from "../../cpu/decode/table.ts";
 import { differences, describe as explain } from "./compare.ts";
-import { generate, Random, rowsOf } from "./generate.ts";
+import { generate, rowsOf } from "./generate.ts";
 import { askHost, hasHost } from "./host.ts";
+import { Random } from "./random.ts";
 import { Subject } from "./subject.ts";
 import type { CodeSize, Outcome, Vector } from "./vector.ts";
 

@@ -99,6 +99,8 @@ int main(void) {
 
   static struct request q;
   static struct response p;
+  /* As after FNINIT, with MXCSR as after reset. */
+  static const uint8_t initial[512] = {[0] = 0x7f, [1] = 3, [24] = 0x80, [25] = 0x1f};
   static uint8_t page[4096], data[DATA_BYTES];
   while (fread(&q, sizeof q, 1, stdin) == 1) {
     memset(page, 0xcc, sizeof page);
@@ -118,7 +120,7 @@ int main(void) {
     r.r12 = q.gpr[12], r.r13 = q.gpr[13], r.r14 = q.gpr[14], r.r15 = q.gpr[15];
     r.rip = start, r.eflags = q.rflags, r.orig_rax = -1, r.fs_base = 0, r.gs_base = 0;
     if (ptrace(PTRACE_SETREGS, pid, 0, &r)) die("setregs");
-    if ((q.what & 1) && ptrace(PTRACE_SETFPREGS, pid, 0, q.fx)) die("setfpregs");
+    if (ptrace(PTRACE_SETFPREGS, pid, 0, q.what & 1 ? (void *)q.fx : (void *)initial)) die("setfpregs");
     p.sig = 0;
     for (p.steps = 1;; p.steps++) {
       if (ptrace(PTRACE_SINGLESTEP, pid, 0, 0)) die("singlestep");

@@ -22,12 +22,16 @@ import { getFlags, setFlags } from "../../cpu/flags.ts";
 import { writeBytes } from "../../cpu/mmu/memory.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
+import { MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
 import { loadSegmentRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
+import { loadFx, storeFx } from "../../src/conformance/fx-image.ts";
+import { hostIsAmd } from "./host.ts";
 import {
   CODE_PAGE,
   type CodeSize,
   DATA,
   DATA_BYTES,
+  FX_BYTES,
   type Outcome,
   SEGMENTS_16,
   startOf,
@@ -66,6 +70,7 @@ export class Subject {
     const group = new CoreGroup();
     const core = new Core(arena, 0, group);
     this.core = core;
+    setCpuModel(core, hostIsAmd() ? MODEL_AMD : MODEL_INTEL);
     this.engine = new Engine(core, makeRunner);
     // What the host is asked about may be more than our models report.
     this.engine.blocks.features = new Uint8Array(FEATURE_NAMES.length).fill(1);
@@ -132,7 +137,7 @@ export class Subject {
     const start = Number(startOf(v.size));
     for (let n = 0; n < 16; n++) core.setSlot(n * 8, v.gpr[n]!);
     setFlags(core, v.rflags);
-    if (v.fx !== null) this.loadFx(v.fx);
+    if (v.fx !== null) loadFx(core, v.fx);
     i32[A.RIP >>> 2] = start;
     i32[(A.RIP + 4) >>> 2] = 0;
     i32[A.EXIT_REASON >>> 2] = 0;
@@ -153,6 +158,8 @@ export class Subject {
       }
       if (i32[A.RIP >>> 2] !== start || i32[(A.RIP + 4) >>> 2] !== 0) break;
     }
+    const fx = new Uint8Array(FX_BYTES);
+    storeFx(core, fx);
     const gpr = Array.from({ length: 16 }, (_, n) => BigInt.asUintN(v.size === 64 ? 64 : 32, core.slot(n * 8)));
     return {
       sig,
@@ -160,63 +167,11 @@ export class Subject {
       gpr,
       rflags: getFlags(core),
       mem: u8.slice(data + (WINDOW - DATA), data + (WINDOW - DATA) + WINDOW_BYTES),
-      fx: this.storeFx(),
+      fx,
     };
   }
 
   private advance(bytes: number): void {
     this.core.i32[A.RIP >>> 2]! += bytes;
   }
-
-  /** The registers of an FXSAVE image (SDM table 10-2), ST-relative, into the arena's physical x87 registers. */
-  private loadFx(fx: Uint8Array): void {
-    const { u8, i32 } = this.core;
-    const view = new DataView(fx.buffer, fx.byteOffset);
-    const sw = view.getUint16(2, true);
-    const top = (sw >>> 11) & 7;
-    i32[A.FPU_CW >>> 2] = view.getUint16(0, true);
-    let summary = sw & ~0x8080;
-    if (sw & ~view.getUint16(0, true) & 0x3f) summary |= 0x8080;
-    i32[A.FPU_SW >>> 2] = summary;
-    i32[A.MXCSR >>> 2] = view.getUint32(24, true);
-    for (let n = 0; n < 8; n++) {
-      const physical = (top + n) & 7;
-      u8.fill(0, A.FPR + physical * 16, A.FPR + physical * 16 + 16);
-      u8.set(fx.subarray(32 + n * 16, 32 + n * 16 + 10), A.FPR + physical * 16);
-    }
-    let tags = 0;
-    for (let r = 0; r < 8; r++) tags |= (fx[4]! & (1 << r) ? tagOf(u8, A.FPR + r * 16) : 3) << (r * 2);
-    i32[A.FPU_TW >>> 2] = tags;
-    for (let n = 0; n < 16; n++) u8.set(fx.subarray(160 + n * 16, 176 + n * 16), A.XMM + n * A.XMM_STRIDE);
-  }
-
-  private storeFx(): Uint8Array {
-    const { u8, i32 } = this.core;
-    const fx = new Uint8Array(512);
-    const view = new DataView(fx.buffer);
-    const sw = i32[A.FPU_SW >>> 2]!;
-    const top = (sw >>> 11) & 7;
-    view.setUint16(0, i32[A.FPU_CW >>> 2]!, true);
-    view.setUint16(2, sw, true);
-    let tags = 0;
-    for (let r = 0; r < 8; r++) if (((i32[A.FPU_TW >>> 2]! >>> (r * 2)) & 3) !== 3) tags |= 1 << r;
-    fx[4] = tags;
-    view.setUint32(24, i32[A.MXCSR >>> 2]!, true);
-    for (let n = 0; n < 8; n++) {
-      const physical = (top + n) & 7;
-      fx.set(u8.subarray(A.FPR + physical * 16, A.FPR + physical * 16 + 10), 32 + n * 16);
-    }
-    for (let n = 0; n < 16; n++)
-      fx.set(u8.subarray(A.XMM + n * A.XMM_STRIDE, A.XMM + n * A.XMM_STRIDE + 16), 160 + n * 16);
-    return fx;
-  }
-}
-
-/** Full tag of a register that is not empty: 0 valid, 1 zero, 2 special. */
-function tagOf(u8: Uint8Array, at: number): number {
-  const exponent = (u8[at + 8]! | (u8[at + 9]! << 8)) & 0x7fff;
-  let zero = true;
-  for (let b = 0; b < 8; b++) if (u8[at + b] !== 0) zero = false;
-  if (exponent === 0 && zero) return 1;
-  return exponent === 0 || exponent === 0x7fff || !(u8[at + 7]! & 0x80) ? 2 : 0;
 }
