@@ -12,11 +12,13 @@ import {
   FAULT_TRAP,
   INTERCEPT_INTR_WINDOW,
   INTERCEPT_NMI_WINDOW,
+  raise,
+  VEC_GP,
 } from "./core.ts";
 import { FLAG_TF } from "./flags.ts";
 import { RUN_HOT, RUN_MISS } from "./interpreter/generate.ts";
 import { linkInterpreter, makeEnvironment } from "./interpreter/link.ts";
-import { fetchSlow } from "./mmu/access.ts";
+import { fetchSlow, rmwSlow } from "./mmu/access.ts";
 import { setFrameAttribute } from "./mmu/tlb.ts";
 import { hitsCodeBreakpoint } from "./system/dr.ts";
 import {
@@ -32,7 +34,18 @@ import { SHADOW_MOV_SS, updateMode } from "./system/mode.ts";
 import { Translator } from "./translator/translator.ts";
 import { BlockCache, instructionsBefore } from "./uops/block.ts";
 import "./uops/lift-all.ts";
-import { H_EXIT, H_EXIT_AT, H_OK, H_RESTART, MODE_16, MODE_64, MODE_CODE_MASK, MODE_STEP } from "./uops/uop.ts";
+import {
+  H_EXIT,
+  H_EXIT_AT,
+  H_FAULT,
+  H_OK,
+  H_RESTART,
+  MODE_16,
+  MODE_64,
+  MODE_CODE_MASK,
+  MODE_STEP,
+  U_CALL_R,
+} from "./uops/uop.ts";
 
 /** Cycles that one call into WebAssembly may run at most. */
 const LONGEST_SLICE = 0x3fffffff;
@@ -162,7 +175,7 @@ export class Engine {
         }
         default:
           this.rollBack(core);
-          return status === H_EXIT_AT ? core.i32[A.EXIT_REASON >>> 2]! : this.fault(core);
+          return this.stackFirst(core, status) === H_EXIT_AT ? core.i32[A.EXIT_REASON >>> 2]! : this.fault(core);
       }
     }
   }
@@ -211,7 +224,7 @@ export class Engine {
         code = i32[A.EXIT_REASON >>> 2]!;
       } else if (status !== H_OK) {
         this.rollBack(core);
-        code = this.fault(core);
+        code = this.stackFirst(core, status) === H_EXIT_AT ? core.i32[A.EXIT_REASON >>> 2]! : this.fault(core);
       }
       break;
     }
@@ -273,6 +286,23 @@ export class Engine {
     }
     const exit = deliverPendingFault(core);
     return exit === 0 ? -1 : exit;
+  }
+
+  /**
+   * An indirect call pushes before it jumps: where its target is not canonical, a fault of the stack goes before that #GP. The
+   * engines check the target first, because nothing may change before a fault. @returns the status after that.
+   */
+  private stackFirst(core: Core, status: number): number {
+    const { i32, u16 } = core;
+    const uop = i32[A.UOP >>> 2]!;
+    if (status !== H_FAULT || i32[A.FAULT_VECTOR >>> 2] !== VEC_GP || u16[uop >>> 1] !== U_CALL_R) return status;
+    const rsp = (A.SLOTS + A.S_RSP) >>> 2;
+    const lo = (i32[rsp]! - 8) | 0;
+    const hi = (i32[rsp + 1]! - (i32[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
+    const probe = rmwSlow(core, lo, hi, 8, uop);
+    // The probe found nothing, or code on the stack: it may have recorded something else.
+    if (probe !== H_FAULT && probe !== H_EXIT_AT) raise(core, VEC_GP);
+    return probe === H_EXIT_AT ? probe : status;
   }
 
   /** Sets RIP to the instruction of UOP and counts those before it in its block. */
