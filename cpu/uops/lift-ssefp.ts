@@ -71,13 +71,14 @@ for (const [name, entry] of SSE_TABLE) {
   const general = entry.source === IN_GPR ? 1 : 0;
   defineLifter(
     guarded((b, ins) => {
+      // From memory CVTPI2PD does not touch the x87 state; on AMD's processors neither does CVTPI2PS, nor do they wait.
+      const fromMemory = name.startsWith("CVTPI2") && ins.kind[1] === OP_MEM;
+      const free = fromMemory && isAmd(b.core);
       // An x87 exception that waits comes before a fault of the load.
-      if (usesMmx) b.helper(HELPER_WAIT);
+      if (usesMmx && !free) b.helper(HELPER_WAIT);
       const a = sourceField(b, ins, entry);
       const d = entry.destination === IN_GPR ? gprSlot(ins.reg[0]!) : ins.reg[0]!;
-      // CVTPI2PD from memory does not touch the x87 state; on AMD's processors, neither does CVTPI2PS.
-      const spares = name === "CVTPI2PD" || (name === "CVTPI2PS" && isAmd(b.core));
-      const transition = usesMmx && !(spares && ins.kind[1] === OP_MEM) ? TRANSITION : 0;
+      const transition = usesMmx && !free && !(fromMemory && name === "CVTPI2PD") ? TRANSITION : 0;
       const imm = ins.kind[2] === OP_IMM ? ins.immLo & 0xff : 0;
       b.helper(entry.wide !== null && ins.size[general] === 8 ? wide : narrow, d, a, 0, imm, transition);
     }),
