@@ -1,6 +1,7 @@
 /**
  * Writes a vector file with the answers of the host's processor, for `xenoscope conformance`:
- * npx tsx test/oracle/make-vectors.ts FILE [--seed N] [--per-row N] [--invalid N] [--only REGEXP] [--shared]
+ * npx tsx test/oracle/make-vectors.ts FILE [--seed N] [--per-row N] [--per-instruction N] [--invalid N]
+ *   [--group integer|fpu] [--only REGEXP] [--shared]
  * FILE is compressed if its name ends in .gz. --only takes rows of the opcode table; --shared makes a small file.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
@@ -18,6 +19,8 @@ const { values, positionals } = parseArgs({
   options: {
     seed: { type: "string", default: "1" },
     "per-row": { type: "string", default: "50" },
+    "per-instruction": { type: "string", default: "0" },
+    group: { type: "string", default: "all" },
     invalid: { type: "string", default: "2000" },
     only: { type: "string", default: "" },
     shared: { type: "boolean", default: false },
@@ -31,7 +34,9 @@ if (file === undefined || !hasHost()) {
 
 const BATCH = 5000;
 const pattern = new RegExp(values.only);
-const rows = rows64().filter((row) => pattern.test(ROW_TEXT[row]!));
+const { group } = values;
+if (group !== "all" && group !== "integer" && group !== "fpu") throw new Error(`no group ${group}`);
+const rows = rows64(group).filter((row) => pattern.test(ROW_TEXT[row]!));
 const r = new Random(Number(values.seed));
 const out = openSync(file, "w");
 const pieces: string[] = [];
@@ -40,14 +45,18 @@ let count = 0;
 function answer(batch: readonly Vector[]): void {
   askHost(batch).forEach((outcome, n) => {
     const v = batch[n]!;
-    cleanse(v, outcome);
+    if (!cleanse(v, outcome)) return;
     count++;
     pieces.push(toLine(`${v.row} #${count}`, v, outcome), "\n");
   });
 }
 
 function* all(): Generator<Vector> {
-  yield* freshVectors(r, rows, { perRow: Number(values["per-row"]), shared: values.shared });
+  yield* freshVectors(r, rows, {
+    perRow: Number(values["per-row"]),
+    perInstruction: Number(values["per-instruction"]),
+    shared: values.shared,
+  });
   if (rows.length > 0) yield* invalidVectors(r, rows, Number(values.invalid));
 }
 
