@@ -187,6 +187,11 @@ export class GuestControls {
   nestedRoot = 0;
   /** EPT format: A and D bits are kept (EPTP bit 6). The NPT format always has them. */
   nestedAccessedDirty = false;
+  /**
+   * A write that reaches a page which the second level maps for reading only goes to the bus, where it may vanish, in place of
+   * EXIT_NESTED_FAULT; the read of a read-modify-write does too.
+   */
+  readOnlyToBus = false;
   /** Tag of this guest's translations, unique per core context. */
   vpid = 0;
 }

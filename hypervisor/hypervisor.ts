@@ -180,7 +180,7 @@ export class Hypervisor {
     domain.events?.destroy();
     domain.grants?.destroy();
     domain.p2m.destroy();
-    for (const mfn of this.heap.framesOf(domain.domid)) this.heap.putPage(mfn);
+    for (const mfn of this.heap.framesOf(domain.domid)) this.heap.putAllocation(mfn);
     for (const mfn of domain.xenPages) this.heap.putPage(mfn);
     for (const vcpu of domain.vcpus) {
       if (this.group.active === vcpu.core) this.xenCore.activate();

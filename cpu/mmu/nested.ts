@@ -146,7 +146,13 @@ function walkNested(core: Core, gpa: number, access: number, final: boolean, ept
     if (leaf) break;
     table = (hi & 0xfffff) * TWO32 + ((lo & ~0xfff) >>> 0);
   }
-  if (!(rights & (1 << access))) return fillExit(core, EXIT_NESTED_FAULT, gpa, access, rights, final);
+  if (!(rights & (1 << access))) {
+    if (final && access === ACCESS_WRITE && rights & RIGHT_READ && core.controls.readOnlyToBus) {
+      m.nestedWritable = false;
+      return MACHINE_BUS;
+    }
+    return fillExit(core, EXIT_NESTED_FAULT, gpa, access, rights, final);
+  }
 
   const dirty = ept ? EPT_DIRTY : ENTRY_DIRTY;
   if (ad && !m.peek) {

@@ -71,6 +71,8 @@ export interface ApicOptions {
   readonly id: number;
   /** Core cycles per tick of the timer before its divider. */
   readonly cyclesPerTick: number;
+  /** Core cycles below which no period of the timer goes, so that a guest can't drown its host in events; default 1. */
+  readonly minimumPeriod?: number;
   /** Something became pending on a core that may sleep. */
   readonly wake?: (core: Core) => void;
   /** INIT and SIPI (start page 0..255); absent: the core is reset, and started at page * 4096. */
@@ -261,6 +263,12 @@ export class LocalApic implements InterruptSource {
     return (this.regs[APIC_LVT_TIMER >>> 4]! >>> 17) & 3;
   }
 
+  /** Cycles of a whole countdown from `count`. */
+  private countdown(count: number): number {
+    const cycles = count * this.cyclesPerCount;
+    return this.timerMode === TIMER_PERIODIC ? Math.max(cycles, this.options.minimumPeriod ?? 1) : cycles;
+  }
+
   /** Core cycles per count. */
   private get cyclesPerCount(): number {
     const d = this.regs[APIC_TIMER_DIVIDE >>> 4]!;
@@ -284,7 +292,7 @@ export class LocalApic implements InterruptSource {
     const count = this.regs[APIC_TIMER_INITIAL >>> 4]!;
     if (count === 0 || this.timerMode === TIMER_DEADLINE) return;
     this.timerStart = this.clock.now();
-    this.timerEnd = this.timerStart + count * this.cyclesPerCount;
+    this.timerEnd = this.timerStart + this.countdown(count);
     this.schedule(Math.ceil(this.timerEnd));
   }
 
@@ -299,7 +307,7 @@ export class LocalApic implements InterruptSource {
       const count = this.regs[APIC_TIMER_INITIAL >>> 4]!;
       if (count !== 0) {
         this.timerStart = start;
-        this.timerEnd = start + count * this.cyclesPerCount;
+        this.timerEnd = start + this.countdown(count);
         this.schedule(Math.ceil(this.timerEnd));
       }
     }
@@ -310,7 +318,7 @@ export class LocalApic implements InterruptSource {
   private get currentCount(): number {
     if (this.timerStart < 0) return 0;
     const left = Math.max(0, this.timerEnd - this.clock.now());
-    return Math.ceil(left / this.cyclesPerCount) >>> 0;
+    return Math.min(Math.ceil(left / this.cyclesPerCount), this.regs[APIC_TIMER_INITIAL >>> 4]!) >>> 0;
   }
 
   /** IA32_TSC_DEADLINE as a number of TSC cycles, 0 disarmed. */

@@ -21,7 +21,7 @@ export interface CpuModel {
   /** Leaf 1 EAX. */
   readonly signature: number;
   readonly brand: string;
-  /** Frequency of core and TSC in Hz. */
+  /** Frequency of core and TSC in Hz, for leaves 15H and 16H: who makes the core knows its own. */
   readonly hz: number;
   /** Value of MSR_ARCH_CAPABILITIES; 0: not reported. */
   readonly archCapabilities: number;
@@ -36,7 +36,7 @@ export const MODEL_INTEL: CpuModel = {
   vendorString: "GenuineIntel",
   signature: 0x000306c3,
   brand: "Xenoscope Intel-compatible core (v2)",
-  hz: 2_000_000_000,
+  hz: 1_000_000_000,
   archCapabilities: NOT_VULNERABLE,
 };
 
@@ -46,7 +46,7 @@ export const MODEL_AMD: CpuModel = {
   vendorString: "AuthenticAMD",
   signature: 0x00800f12,
   brand: "Xenoscope AMD-compatible core (v2)",
-  hz: 2_000_000_000,
+  hz: 1_000_000_000,
   archCapabilities: 0,
 };
 

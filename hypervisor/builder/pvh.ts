@@ -319,6 +319,9 @@ const TSS_LIMIT = 0x67;
 const MTRR_WRITE_BACK = 6;
 const MTRR_ENABLE = 1 << 11;
 
+/** IA32_MTRR_DEF_TYPE that libxenguest gives every vcpu of a PVH domain: enabled, write-back, no fixed ranges. */
+export const PVH_MTRR_DEF_TYPE: number = MTRR_WRITE_BACK | MTRR_ENABLE;
+
 /** The machine state that docs/misc/pvh.pandoc promises, with the values that libxenguest chooses. */
 export function pvhVcpuState(entry: number, startInfo: number): PvhVcpuState {
   const segment = (limit: number, attributes: number): SegmentState => ({ selector: 0, base: 0, limit, attributes });
@@ -340,6 +343,6 @@ export function pvhVcpuState(entry: number, startInfo: number): PvhVcpuState {
     gs: segment(0, 0),
     ldtr: segment(0, 0),
     tr: segment(TSS_LIMIT, BUSY_TSS32),
-    mtrrDefType: MTRR_WRITE_BACK | MTRR_ENABLE,
+    mtrrDefType: PVH_MTRR_DEF_TYPE,
   };
 }

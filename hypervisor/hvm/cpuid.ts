@@ -4,10 +4,10 @@
  */
 import { CR4 } from "../../cpu/arena.ts";
 import { CR4_OSXSAVE } from "../../cpu/system/bits.ts";
-import { type CpuidLeaf, cpuid, MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { type CpuidLeaf, type CpuModel, cpuid, MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { XEN_MAJOR, XEN_MINOR } from "../hypercalls/xen-version.ts";
-import { CPU_KHZ } from "../time/frequency.ts";
+import { CPU_FREQUENCY, CPU_KHZ } from "../time/frequency.ts";
 import { TSC_SCALE } from "../time/pv-clock.ts";
 import { MSR_XEN_HYPERCALL_PAGE } from "./hypercall-page.ts";
 
@@ -38,11 +38,15 @@ const TSC_RDTSCP = 4;
 /** Leaf 0x40000004: IOMMU mappings, EBX is the vcpu id, ECX the domid, upcall vectors work. */
 const HVM_FEATURES: number = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 6);
 
+/** The models at the clock that the hypervisor's time goes by. */
+const INTEL: CpuModel = { ...MODEL_INTEL, hz: CPU_FREQUENCY };
+const AMD: CpuModel = { ...MODEL_AMD, hz: CPU_FREQUENCY };
+
 export const apicIdOf = (vcpu: number): number => vcpu * APIC_ID_STEP;
 
 /** Gives the vcpu's core the machine's model. */
 export function attachCpuid(vcpu: Vcpu): void {
-  setCpuModel(vcpu.core, vcpu.domain.hypervisor.cpu === "intel" ? MODEL_INTEL : MODEL_AMD);
+  setCpuModel(vcpu.core, vcpu.domain.hypervisor.cpu === "intel" ? INTEL : AMD);
 }
 
 const none = (): GuestLeaf => ({ a: 0, b: 0, c: 0, d: 0 });

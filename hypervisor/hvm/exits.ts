@@ -161,8 +161,8 @@ function tripleFault(vcpu: Vcpu): void {
 }
 
 /**
- * hvm_hap_nested_page_fault. Data accesses to addresses where nothing is have been served by the bus (all ones); what
- * comes here is a fetch, a page table that isn't in RAM, or a write to a page that may only be read.
+ * hvm_hap_nested_page_fault. Data accesses to addresses where nothing is (all ones), and writes to pages that may only be read
+ * (dropped), have been served by the bus; what comes here is a fetch, or a page table that isn't in writable RAM.
  */
 function nestedFault(vcpu: Vcpu): void {
   const qual = vcpu.core.u32[EXIT_QUAL >>> 2]!;

@@ -11,13 +11,15 @@ import { SHADOW_MOV_SS, SHADOW_STI } from "../../cpu/system/mode.ts";
 import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_INJECT } from "../hypercalls/costs.ts";
-import { CPU_FREQUENCY } from "../time/frequency.ts";
+import { CPU_FREQUENCY, nsToCycles } from "../time/frequency.ts";
 import { apicIdOf } from "./cpuid.ts";
 import { initByApic, startByApic } from "./vcpu-init.ts";
 
 export const LAPIC_ADDRESS = 0xfee00000;
 /** The timer of Xen's virtual APIC counts every 10 ns (APIC_BUS_CYCLE_NS). */
 const TIMER_FREQUENCY = 100_000_000;
+/** No period of a virtual timer is shorter (create_periodic_time: 0.1 ms). */
+const MINIMUM_PERIOD = nsToCycles(100_000);
 const SVR_ENABLED = 0x100;
 
 /** The APIC of a vcpu, with Xen's two ways of upcall in it. */
@@ -30,6 +32,7 @@ export class VirtualApic extends LocalApic {
     super(vcpu.core, vcpu.domain.hypervisor.queue, bus, {
       id: apicIdOf(vcpu.id),
       cyclesPerTick: CPU_FREQUENCY / TIMER_FREQUENCY,
+      minimumPeriod: MINIMUM_PERIOD,
       wake: () => vcpu.kick(),
       onInit: () => initByApic(vcpu),
       onSipi: (_core, page) => startByApic(vcpu, page),

@@ -15,7 +15,8 @@ import { APIC_BASE_BSP, APIC_BASE_ENABLE } from "../../cpu/system/apic.ts";
 import { setRip } from "../../cpu/system/bits.ts";
 import { loadSegmentRaw, resetCore, setPvhState, updateMode } from "../../cpu/system/mode.ts";
 import { MTRR_DEF_TYPE } from "../../cpu/system/words.ts";
-import { type Vcpu, VPF_BLOCKED, VPF_DOWN } from "../domain/vcpu.ts";
+import { PVH_MTRR_DEF_TYPE } from "../builder/pvh.ts";
+import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { PvhBus } from "./bus.ts";
 import { attachCpuid } from "./cpuid.ts";
 import { LAPIC_ADDRESS } from "./interrupts.ts";
@@ -35,9 +36,6 @@ const INTERCEPTS: number =
   INTERCEPT_WBINVD |
   INTERCEPT_XSETBV;
 
-/** IA32_MTRR_DEF_TYPE: enabled, write-back. */
-const MTRR_WRITE_BACK_ENABLED = 0x806;
-
 /** Once, when the vcpu is made. */
 export function initVcpu(vcpu: Vcpu): void {
   const { core, domain } = vcpu;
@@ -48,6 +46,7 @@ export function initVcpu(vcpu: Vcpu): void {
   c.msrBitmap = createMsrBitmap();
   c.nestedFormat = hv.nestedFormat;
   c.nestedRoot = domain.p2m.rootMfn * 4096;
+  c.readOnlyToBus = true;
   c.vpid = core.index + 1;
   core.bus = new PvhBus(vcpu);
   // Whatever the p2m doesn't map is a device that isn't there: the bus answers all ones.
@@ -63,7 +62,7 @@ export function initVcpu(vcpu: Vcpu): void {
 function setPlatform(vcpu: Vcpu): void {
   const { i32 } = vcpu.core;
   i32[MSR_APIC_BASE >>> 2] = LAPIC_ADDRESS | APIC_BASE_ENABLE | (vcpu.id === 0 ? APIC_BASE_BSP : 0) | 0;
-  i32[MTRR_DEF_TYPE >>> 2] = MTRR_WRITE_BACK_ENABLED;
+  i32[MTRR_DEF_TYPE >>> 2] = PVH_MTRR_DEF_TYPE;
 }
 
 /** The state after RESET, the core being active afterwards. */
@@ -88,7 +87,7 @@ const REAL_MODE_CODE = 0x9b;
 /** INIT of a vcpu by its local APIC (vlapic_init): it waits for a SIPI. */
 export function initByApic(vcpu: Vcpu): void {
   vcpu.pauseFlags |= VPF_DOWN;
-  vcpu.pauseFlags &= ~VPF_BLOCKED;
+  vcpu.unblock();
   vcpu.isInitialised = false;
   vcpu.sleep();
 }

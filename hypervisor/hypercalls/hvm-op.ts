@@ -38,6 +38,20 @@ const SET_ONCE: ReadonlySet<number> = new Set([
   H.HVM_PARAM_MCA_CAP,
 ]);
 
+/** Numbers that mean nothing any more (hvm_allow_get_param, hvm_allow_set_param). */
+const DEPRECATED: ReadonlySet<number> = new Set([
+  H.HVM_PARAM_MEMORY_EVENT_CR0,
+  H.HVM_PARAM_MEMORY_EVENT_CR3,
+  H.HVM_PARAM_MEMORY_EVENT_CR4,
+  H.HVM_PARAM_MEMORY_EVENT_INT3,
+  H.HVM_PARAM_MEMORY_EVENT_SINGLE_STEP,
+  H.HVM_PARAM_MEMORY_EVENT_MSR,
+  H.HVM_PARAM_PAE_ENABLED,
+  H.HVM_PARAM_DM_DOMAIN,
+  H.HVM_PARAM_NESTEDHVM,
+  H.HVM_PARAM_BUFIOREQ_EVTCHN,
+]);
+
 /** What HVMOP_get_mem_type answers. */
 const HVMMEM_ram_rw = 0;
 const HVMMEM_ram_ro = 1;
@@ -96,6 +110,7 @@ const OPS: Readonly<Record<number, HvmOp>> = {
     if (index >= H.HVM_NR_PARAMS) return -EINVAL;
     const domain = targetDomain(vcpu, s.getUint16(0, true));
     if (typeof domain === "number") return domain;
+    if (DEPRECATED.has(index)) return -EINVAL;
     if (!GUEST_MAY_SET.has(index)) return -EPERM;
     const old = domain.params[index]!;
     if (SET_ONCE.has(index) && old !== 0n && old !== value) return -EEXIST;
@@ -109,6 +124,7 @@ const OPS: Readonly<Record<number, HvmOp>> = {
     if (index >= H.HVM_NR_PARAMS) return -EINVAL;
     const domain = targetDomain(vcpu, s.getUint16(0, true));
     if (typeof domain === "number") return domain;
+    if (DEPRECATED.has(index)) return -EINVAL;
     if (!GUEST_MAY_GET.has(index)) return -EPERM;
     s.setBigUint64(8, domain.params[index]!, true);
     return writeGuest(vcpu, arg, s) ? 0 : -EFAULT;

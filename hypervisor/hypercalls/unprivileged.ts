@@ -23,7 +23,7 @@ defineHypercall(HYPERVISOR_set_timer_op, (vcpu, args, compat) => {
   const now = vcpu.domain.hypervisor.systemTime();
   if (timeout === 0n) stopSingleshot(vcpu);
   // Linux once computed absurd timeouts; Xen looks again in 100 ms.
-  else if (timeout < 0n || (timeout - BigInt(now)) >> 50n !== 0n) setSingleshot(vcpu, now + 100_000_000);
+  else if (timeout < 0n || (timeout - BigInt(now)) >> 50n > 0n) setSingleshot(vcpu, now + 100_000_000);
   else setSingleshot(vcpu, Number(timeout));
   return 0;
 });

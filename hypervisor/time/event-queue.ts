@@ -5,6 +5,8 @@
 import type { Clock } from "../../cpu/core.ts";
 
 const NO_FIRE = (): void => {};
+/** What is to happen later than this never does: clocks are exact below, and 52 days long. */
+const END_OF_TIME: number = 2 ** 52;
 /** A handle is generation * SLOT_LIMIT + slot + 1, so an old handle never names a new event, and 0 names none. */
 const SLOT_LIMIT = 0x100000;
 
@@ -48,7 +50,7 @@ export class EventQueue implements Clock {
   schedule(cycle: number, fire: () => void): number {
     const slot = this.freeSlots.pop() ?? this.fires.length;
     if (slot >= this.cycles.length) this.grow();
-    this.cycles[slot] = cycle;
+    this.cycles[slot] = cycle < END_OF_TIME ? cycle : Infinity;
     this.order[slot] = this.sequence++;
     this.fires[slot] = fire;
     const at = this.size++;
