@@ -65,6 +65,8 @@ export class BlockCache {
   initialHeat = 0;
   /** Told before a record is forgotten (its bytes changed), and before all are (`flush`: -1). Set by the translator. */
   onForget: (record: number) => void = () => {};
+  /** Instructions that a block has at most. Less than a chunk holds only where single instructions are looked at. */
+  longest: number = CHUNK_BYTES;
   /** Blocks decoded since the machine began. */
   decoded = 0;
 
@@ -266,7 +268,7 @@ export class BlockCache {
       else lifter(b, ins);
       at += b.length;
       if (b.ended) break;
-      if (solo || at >= chunkEnd || mode & MODE_STEP) break;
+      if (solo || at >= chunkEnd || mode & MODE_STEP || count >= this.longest) break;
     }
     if (!b.ended) b.terminal(U_END, 0, 0, 0, 0, 0, 0);
     this.finish(record, from, mode, at - from, count);

@@ -3,14 +3,14 @@ import { MODEL_AMD, MODEL_INTEL } from "../../cpu/system/cpuid.ts";
 import type { CpuVendor } from "../machine/api.ts";
 import { UserError } from "../toolstack/user-error.ts";
 import { agrees, type Difference, describe, differences, mnemonicOf } from "./compare.ts";
+import type { ConformanceEngine } from "./engines.ts";
 import { type Progress, readLines } from "./reader.ts";
-import { BATCH, type RunnerFactory, SIG_EXIT, Subject } from "./subject.ts";
+import { BATCH, SIG_EXIT, Subject } from "./subject.ts";
 import { Vector, VectorError } from "./vector.ts";
 
 export interface CheckOptions {
   cpu: CpuVendor;
-  /** How blocks are executed; undefined: by the generated interpreter. */
-  runner?: RunnerFactory | undefined;
+  engine: ConformanceEngine;
   /** Differences to keep in full. */
   maxDifferences: number;
   /** Called now and then with the bytes read and the vectors checked. */
@@ -40,6 +40,8 @@ export interface CheckResult {
   vectors: number;
   differing: number;
   unsupported: number;
+  /** Vectors whose instruction was translated; all others were interpreted. */
+  translated: number;
   /** By mnemonic. */
   instructions: Map<string, Count>;
   failures: Failure[];
@@ -56,13 +58,14 @@ class Checker {
   private readonly maxDifferences: number;
 
   constructor(files: readonly string[], options: CheckOptions) {
-    this.subject = new Subject(options.cpu === "amd" ? MODEL_AMD : MODEL_INTEL, options.runner);
+    this.subject = new Subject(options.cpu === "amd" ? MODEL_AMD : MODEL_INTEL, options.engine);
     this.maxDifferences = options.maxDifferences;
     this.result = {
       files: [...files],
       vectors: 0,
       differing: 0,
       unsupported: 0,
+      translated: 0,
       instructions: new Map(),
       failures: [],
     };
@@ -86,11 +89,17 @@ class Checker {
     const count = this.filled;
     this.filled = 0;
     for (let n = 0; n < count; n++) this.subject.place(n, this.vectors[n]!);
+    this.subject.prepare(count);
     for (let n = 0; n < count; n++) {
       const v = this.vectors[n]!;
       this.subject.run(n, v);
       this.judge(file, this.lines[n]!, v);
     }
+  }
+
+  finish(): CheckResult {
+    this.result.translated = this.subject.translator?.counts.functions ?? 0;
+    return this.result;
   }
 
   private judge(file: string, line: number, v: Vector): void {
@@ -132,5 +141,5 @@ export async function checkFiles(files: readonly string[], options: CheckOptions
     });
     checker.flush(file);
   }
-  return checker.result;
+  return checker.finish();
 }

@@ -28,10 +28,12 @@ import { FEATURE_NAMES } from "../../cpu/decode/table.ts";
 import { FLAG_AC, getFlags, setFlags } from "../../cpu/flags.ts";
 import { fillBytes, noteWrite } from "../../cpu/mmu/memory.ts";
 import { invalidatePage } from "../../cpu/mmu/tlb.ts";
-import { type BlockRunner, Engine } from "../../cpu/run.ts";
+import { Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
 import { type CpuModel, setCpuModel } from "../../cpu/system/cpuid.ts";
 import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
+import type { Translator } from "../../cpu/translator/translator.ts";
+import { type ConformanceEngine, RUNNERS } from "./engines.ts";
 import { loadFx, storeFx } from "./fx-image.ts";
 import {
   CODE_PAGE,
@@ -44,9 +46,6 @@ import {
   WINDOW,
   WINDOW_BYTES,
 } from "./vector.ts";
-
-/** How blocks are executed; undefined: by the generated interpreter. */
-export type RunnerFactory = (engine: Engine, core: Core) => BlockRunner;
 
 /** Vectors that can be placed at a time. */
 export const BATCH = 64;
@@ -91,16 +90,24 @@ const USER_DS = 0x2b;
 export class Subject {
   readonly core: Core;
   private readonly engine: Engine;
+  /** The translator, if the engine has one. */
+  translator: Translator | null = null;
   /** The core's state before a vector is loaded. */
   private readonly idle: Uint8Array;
   /** State after the last `run`. */
   readonly result: State = new State();
 
-  constructor(model: CpuModel, makeRunner?: RunnerFactory) {
+  constructor(model: CpuModel, engine: ConformanceEngine) {
     const core = new Core(new A.Arena(MEMORY), 0, new CoreGroup());
     this.core = core;
     setCpuModel(core, model);
-    this.engine = new Engine(core, makeRunner);
+    this.engine = new Engine(core, (made, first) => {
+      const runner = RUNNERS[engine](made, first);
+      this.translator = runner.translator ?? null;
+      return runner;
+    });
+    // Code that goes straight on would meet the INT3 behind it: the deadline is met before.
+    this.engine.blocks.longest = 1;
     // All that the core knows is checked, whatever the model's CPUID says of it.
     this.engine.blocks.features = new Uint8Array(FEATURE_NAMES.length).fill(1);
     // A code frame has no write tags to sweep when it gets a block: `load` has dropped them.
@@ -167,6 +174,14 @@ export class Subject {
     for (let k = 0; k < v.codeLength; k++) this.core.u8[at + k] = v.code[k]!;
   }
 
+  /** Has the code of the frames below `count` translated; what the translator leaves alone is interpreted. */
+  prepare(count: number): void {
+    const { core, translator } = this;
+    if (translator === null) return;
+    core.u8.set(this.idle, A.CORE);
+    for (let n = 0; n < count; n++) translator.warm(this.engine.blocks.get(this.codeAt(n) + CODE_OFFSET, () => -1));
+  }
+
   private load(n: number, v: Vector): void {
     const { core } = this;
     const { u8, u32, i32 } = core;
@@ -196,7 +211,7 @@ export class Subject {
     if (u32[this.entry(4, 0)]! & PTE_DIRTY) fillBytes(this.core, this.codeAt(n), A.PAGE_SIZE, INT3);
   }
 
-  /** @returns the signal. The deadline is the first cut; code that goes straight on meets the INT3 that follows it. */
+  /** @returns the signal. The deadline is the first cut, and a block has one instruction. */
   private execute(v: Vector): number {
     const { core } = this;
     const { i32 } = core;
@@ -206,11 +221,9 @@ export class Subject {
       const passed = i32[rip]! - CODE_START;
       if (exit === EXIT_EXCEPTION) {
         const vector = i32[A.EXIT_INTR_INFO >>> 2]! & 0xff;
-        if (vector !== VEC_BP) return SIGNALS[vector & 31]!;
-        // An INT3 of its own is a trap, which Linux reports after it.
-        const own = passed === 0 && i32[rip + 1] === 0;
-        if (own) i32[rip]! += i32[A.EXIT_LENGTH >>> 2] || v.codeLength;
-        return own ? SIGNALS[VEC_BP]! : 0;
+        // A trap, which Linux reports after the instruction.
+        if (vector === VEC_BP) i32[rip]! += i32[A.EXIT_LENGTH >>> 2] || v.codeLength;
+        return SIGNALS[vector & 31]!;
       }
       // Without the virtualization extensions their instructions are undefined.
       if (exit === EXIT_VMX) return SIGNALS[VEC_UD]!;
