@@ -171,6 +171,10 @@ export class Assembler {
     this.byte(0x42);
     this.signed(value);
   }
+  f64(value: number): void {
+    this.byte(0x44);
+    this.raw(new Uint8Array(Float64Array.of(value).buffer));
+  }
   /** An i64 constant from its two int32 words: signed LEB128 of 64 bits. */
   i64Words(low: number, high: number): void {
     this.byte(0x42);

@@ -1,6 +1,7 @@
 /** The table of micro-op emitters, indexed by kind. */
 import * as U from "../uops/uop.ts";
 import { installAlu } from "./emit-alu.ts";
+import { installFloat } from "./emit-float.ts";
 import { installMove } from "./emit-move.ts";
 import { installVector } from "./emit-vector.ts";
 import type { Emitter } from "./emitter.ts";
@@ -21,6 +22,7 @@ export function emitTable(): EmitTable {
     installAlu(built);
     installMove(built);
     installVector(built);
+    installFloat(built);
   }
   return built;
 }

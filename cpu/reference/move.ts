@@ -136,5 +136,8 @@ export function installMove(table: EvaluateTable): void {
   installConditional(table);
   installStack(table);
   table[U.U_NOP] = () => U.H_OK;
-  table[U.U_HELPER] = (m, u) => HELPERS[Number(m.imm(u))]!(m.core, u);
+  // What has a fast path in generated code is the helper's here: its judge.
+  const withHelper = [U.U_HELPER, U.U_COMISD, U.U_CVTSI2SD32, U.U_CVTSI2SD64, U.U_CVTTSD2SI32, U.U_CVTTSD2SI64];
+  for (let i = 0; i < U.FP_OPS.length; i++) withHelper.push(U.U_FP + i);
+  for (const kind of withHelper) table[kind] = (m, u) => HELPERS[Number(m.imm(u))]!(m.core, u);
 }

@@ -6,6 +6,7 @@ import * as A from "../arena.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
 import { condition } from "../emit/emit-move.ts";
 import { type Access, Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import { SLOTLESS_HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
 
 // Locals: the parameter (linear RIP), then those of LOCAL_TYPES.
@@ -47,6 +48,8 @@ const ZERO = A.S_ZERO >>> 3;
 const RIPBASE = A.S_RIPBASE >>> 3;
 const GPRS = 16;
 const FLAGS = 5;
+/** General registers, temporaries and RIPBASE, by slot number. */
+const HELPER_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
 const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
 
 export class TranslatorEmitter extends Emitter {
@@ -361,8 +364,44 @@ export class TranslatorEmitter extends Emitter {
       this.write(slot, 3, true);
     }
   }
+  /** The helper of the record: everything that it may look at is put in memory, and taken from there again. */
   callImmHelper(): void {
-    throw new Error("blocks with helpers are not translated");
+    const { w } = this;
+    const number = this.i32[(this.at + 12) >>> 2]!;
+    const slots = SLOTLESS_HELPERS.has(number) ? 0 : HELPER_SLOTS;
+    for (let n = 0; n < 32; n++)
+      if (slots & (1 << n)) {
+        w.i32(0);
+        this.read(n << 3, 3);
+        w.mem(MEM.i64_store, A.SLOTS + n * 8);
+      }
+    if (slots !== 0)
+      for (let n = 0; n < FLAGS; n++) {
+        this.flagsUsed |= 1 << n;
+        w.i32(0);
+        w.get(FLAG + n);
+        w.mem(MEM.i64_store, A.CC_Z + n * 8);
+      }
+    this.storeRemaining();
+    w.i32(number);
+    this.uop();
+    w.call(IMPORT_HELPER);
+    this.loadRemaining();
+    this.leaveIf();
+    for (let n = 0; n < 32; n++)
+      if (slots & (1 << n) && n !== RIPBASE) {
+        w.i32(0);
+        w.mem(MEM.i64_load, A.SLOTS + n * 8);
+        this.write(n << 3, 3, true);
+      }
+    if (slots === 0) return;
+    this.noted = -1;
+    for (let n = 0; n < FLAGS; n++) {
+      this.flagsDirty |= 1 << n;
+      w.i32(0);
+      w.mem(MEM.i64_load, A.CC_Z + n * 8);
+      w.set(FLAG + n);
+    }
   }
 
   // ---- the ends of the function -------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ const COMPUTED = new Set([U.U_JMP_R, U.U_CALL_R, U.U_RET]);
 const isConditional = (kind: number): boolean =>
   (kind >= U.U_JCC && kind < U.U_JCC + 16) || kind === U.U_JNZ_R || kind === U.U_JZ_R;
 
-/** True if every micro-op of the record can be translated: 64-bit code without helpers. */
+/** True if every micro-op of the record can be translated: 64-bit code whose terminal is no helper. */
 function translatable(core: Core, record: number): boolean {
   const { u16, u32 } = core;
   const mode = u32[(record + 4) >>> 2]!;
@@ -51,7 +51,7 @@ function translatable(core: Core, record: number): boolean {
   const table = emitTable();
   for (let u = record + U.BLOCK_HEADER_BYTES; u < terminal; u += U.UOP_BYTES) {
     const k = u16[u >>> 1]!;
-    if (k === U.U_HELPER || table[k] === undefined) return false;
+    if (table[k] === undefined) return false;
   }
   return true;
 }

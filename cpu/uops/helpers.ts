@@ -15,6 +15,9 @@ export type Helper = (core: Core, u: number) => number;
 export const HELPERS: Helper[] = [];
 export const HELPER_NAMES: string[] = [];
 
+/** Helpers that neither read nor write slots and flags: translated code need not put them in memory for the call. */
+export const SLOTLESS_HELPERS: Set<number> = new Set();
+
 export function defineHelper(name: string, helper: Helper): number {
   HELPERS.push(helper);
   HELPER_NAMES.push(name);

@@ -8,11 +8,22 @@ import { IN_GPR, IN_MMX, IN_XMM, SSE_TABLE, type SseEntry } from "../fpu/sse-tab
 import { enterMmx } from "../fpu/x87-transfer.ts";
 import { cpuModel, VENDOR_AMD } from "../system/cpuid.ts";
 import { type BlockBuilder, defineLifter, gprSlot, sizeIndex } from "./builder.ts";
-import { defineHelper } from "./helpers.ts";
+import { defineHelper, SLOTLESS_HELPERS } from "./helpers.ts";
 import { DISP } from "./helpers-integer.ts";
 import { guarded, loadVector, V_T0 } from "./lift-vector.ts";
 import { HELPER_WAIT } from "./lift-x87.ts";
-import { H_OK, U_LOAD } from "./uop.ts";
+import {
+  FP_OPS,
+  H_OK,
+  U_COMISD,
+  U_CVTSI2SD32,
+  U_CVTSI2SD64,
+  U_CVTTSD2SI32,
+  U_CVTTSD2SI64,
+  U_FP,
+  U_HELPER,
+  U_LOAD,
+} from "./uop.ts";
 
 /**
  * Fields of these helpers: d and a are the numbers of the destination and the source in the register files that the
@@ -60,6 +71,15 @@ function sourceField(b: BlockBuilder, ins: Instruction, entry: SseEntry): number
   return entry.source === IN_GPR ? S_T0 : IN_T0;
 }
 
+/** Micro-ops that do the usual case in WebAssembly: [32-bit or only form, 64-bit form]. */
+const FAST: Readonly<Record<string, readonly [number, number]>> = {
+  ...Object.fromEntries(FP_OPS.map((name, i) => [name, [U_FP + i, U_FP + i]])),
+  COMISD: [U_COMISD, U_COMISD],
+  UCOMISD: [U_COMISD, U_COMISD],
+  CVTSI2SD: [U_CVTSI2SD32, U_CVTSI2SD64],
+  CVTTSD2SI: [U_CVTTSD2SI32, U_CVTTSD2SI64],
+};
+
 const isAmd = (core: Core): boolean => cpuModel(core.shared.active ?? core).vendor === VENDOR_AMD;
 
 for (const [name, entry] of SSE_TABLE) {
@@ -69,6 +89,9 @@ for (const [name, entry] of SSE_TABLE) {
   const wide = entry.wide === null ? narrow : defineSseHelper(`${name} (64 bits)`, entry, entry.wide);
   const usesMmx = entry.source === IN_MMX || entry.destination === IN_MMX;
   const general = entry.source === IN_GPR ? 1 : 0;
+  const fast = FAST[name] ?? [U_HELPER, U_HELPER];
+  if (entry.destination === IN_XMM && entry.source === IN_XMM && !name.includes("COMIS"))
+    for (const helper of [narrow, wide]) SLOTLESS_HELPERS.add(helper);
   defineLifter(
     guarded((b, ins) => {
       // From memory CVTPI2PD does not touch the x87 state; on AMD's processors neither does CVTPI2PS, nor do they wait.
@@ -80,7 +103,8 @@ for (const [name, entry] of SSE_TABLE) {
       const d = entry.destination === IN_GPR ? gprSlot(ins.reg[0]!) : ins.reg[0]!;
       const transition = usesMmx && !free && !(fromMemory && name === "CVTPI2PD") ? TRANSITION : 0;
       const imm = ins.kind[2] === OP_IMM ? ins.immLo & 0xff : 0;
-      b.helper(entry.wide !== null && ins.size[general] === 8 ? wide : narrow, d, a, 0, imm, transition);
+      const isWide = entry.wide !== null && ins.size[general] === 8;
+      b.emit(fast[isWide ? 1 : 0]!, d, a, 0, 0, imm, transition, isWide ? wide : narrow);
     }),
     mnemonic,
   );

@@ -287,6 +287,39 @@ export const U_VSHUFD: number = take(1);
 /** S[d] = PMOVMSKB a. */
 export const U_VMOVMSKB: number = take(1);
 
+/**
+ * SSE floating point on WebAssembly's floats, where that is exact to the flags: rounding to nearest, all exceptions masked,
+ * PE already set, neither DAZ nor FTZ, operands zero or of middling exponent. Elsewhere helper number imm does it, on the same
+ * record: d = d op a (SQRT: d = sqrt a), scalar forms keep the rest of d. c is the helper's.
+ */
+export const FP_OPS = [
+  "ADDSD",
+  "SUBSD",
+  "MULSD",
+  "DIVSD",
+  "SQRTSD",
+  "ADDPD",
+  "SUBPD",
+  "MULPD",
+  "DIVPD",
+  "ADDSS",
+  "SUBSS",
+  "MULSS",
+  "DIVSS",
+  "SQRTSS",
+  "ADDPS",
+  "SUBPS",
+  "MULPS",
+  "DIVPS",
+] as const;
+export const U_FP: number = take(FP_OPS.length);
+/** COMISD and UCOMISD of d with a; CVTSI2SD d = S[a] (32 and 64 bits); CVTTSD2SI S[d] = a (32 and 64 bits). imm as above. */
+export const U_COMISD: number = take(1);
+export const U_CVTSI2SD32: number = take(1);
+export const U_CVTSI2SD64: number = take(1);
+export const U_CVTTSD2SI32: number = take(1);
+export const U_CVTTSD2SI64: number = take(1);
+
 /** Calls helper number imm (uops/helpers.ts) with the address of this micro-op; nonzero leaves the block. */
 export const U_HELPER: number = take(1);
 

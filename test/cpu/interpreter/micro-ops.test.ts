@@ -6,6 +6,7 @@ import { getFlags, setArithmeticFlags } from "../../../cpu/flags.ts";
 import { EVALUATE, makeReference } from "../../../cpu/reference/evaluator.ts";
 import { type BlockRunner, makeInterpreter } from "../../../cpu/run.ts";
 import { formatUop, UOP_NAMES } from "../../../cpu/uops/format.ts";
+import { HELPER_NAMES } from "../../../cpu/uops/helpers.ts";
 import * as U from "../../../cpu/uops/uop.ts";
 import { BareCore, DATA } from "../../support/bare-core.ts";
 import { Random } from "../../support/random.ts";
@@ -36,6 +37,31 @@ const EDGES: readonly bigint[] = [
 const VECTOR_KINDS: ReadonlySet<number> = new Set(
   UOP_NAMES.flatMap((name, kind) => (name.startsWith("v") && kind < U.U_FIRST_TERMINAL ? [kind] : [])),
 );
+
+/** Helper that a floating-point micro-op names in imm, -1 for other kinds. */
+const FLOAT_HELPERS: ReadonlyMap<number, number> = new Map(
+  [
+    ...U.FP_OPS.map((name, i) => [U.U_FP + i, name] as const),
+    [U.U_COMISD, "COMISD"] as const,
+    [U.U_CVTSI2SD32, "CVTSI2SD"] as const,
+    [U.U_CVTSI2SD64, "CVTSI2SD (64 bits)"] as const,
+    [U.U_CVTTSD2SI32, "CVTTSD2SI"] as const,
+    [U.U_CVTTSD2SI64, "CVTTSD2SI (64 bits)"] as const,
+  ].map(([kind, name]) => [kind, HELPER_NAMES.indexOf(name)]),
+);
+
+/** Two lanes of f32, or one f64: mostly of everyday size, sometimes anything. */
+function floats(random: Random, double: boolean): bigint {
+  const f32 = new Uint32Array(2);
+  if (random.below(6) === 0) return random.below(2) ? 0n : random.bits(64);
+  if (double) {
+    const exponent = random.below(8) === 0 ? random.below(2048) : 1023 - 40 + random.below(80);
+    return (BigInt(random.below(2)) << 63n) | (BigInt(exponent) << 52n) | random.bits(52);
+  }
+  for (let i = 0; i < 2; i++)
+    f32[i] = (random.below(2) << 31) | ((127 - 20 + random.below(40)) << 23) | (random.next() & 0x7fffff);
+  return (BigInt(f32[1]!) << 32n) | BigInt(f32[0]!);
+}
 
 /** Fills both cores with the same state and the same micro-op of `kind`. */
 function prepare(kind: number, random: Random): void {
@@ -76,6 +102,17 @@ function prepare(kind: number, random: Random): void {
     if (!/^vto|^vmovmskb/.test(name)) d = vd;
     if (!memory && !/^vfrom/.test(name)) a = va;
   }
+  const helper = FLOAT_HELPERS.get(kind);
+  let mxcsr = 0x1f80;
+  if (helper !== undefined) {
+    imm = helper;
+    disp = c = 0;
+    if (kind < U.U_CVTTSD2SI32) d = vd;
+    if (kind !== U.U_CVTSI2SD32 && kind !== U.U_CVTSI2SD64) a = va;
+    const double = kind >= U.U_COMISD || U.FP_OPS[kind - U.U_FP]!.endsWith("D");
+    for (let n = 0; n < 48; n++) vectors[n] = floats(random, double);
+    mxcsr = random.pick([0x1fa0, 0x1fa0, 0x1fa1, 0x1f80, 0x3fa0, 0x9fa0, 0x1fe0]);
+  }
   const data = Uint8Array.from({ length: 0x1100 }, () => random.next() & 255);
   const address = 0x1000 + random.below(2) * 0x1000;
   const terminal = kind >= U.U_FIRST_TERMINAL;
@@ -95,6 +132,7 @@ function prepare(kind: number, random: Random): void {
     for (let n = 0; n < 24; n++) core.setSlot(n * 8, slots[n]!);
     for (let n = 0; n < 48; n++) core.u64[(A.XMM + (n >> 1) * A.XMM_STRIDE + (n & 1) * 8) >>> 3] = vectors[n]!;
     setArithmeticFlags(core, flags);
+    arena.i32[A.MXCSR >>> 2] = mxcsr;
     arena.u8.fill(0, RECORD, RECORD + 0x80);
     arena.u16[UOP >>> 1] = kind;
     arena.u8.set([d, a, b, A.S_ZERO, 0, c], UOP + 2);
@@ -124,6 +162,7 @@ interface Outcome {
   remaining: number;
   vector: number;
   flags: string;
+  mxcsr: number;
   slots: string[];
   vectors: string[];
   data: Uint8Array;
@@ -138,6 +177,7 @@ function run([{ core, arena }, runner]: readonly [BareCore, BlockRunner]): Outco
     remaining: arena.i32[A.REMAINING >>> 2]!,
     vector: status === U.H_FAULT ? arena.i32[A.FAULT_VECTOR >>> 2]! : -1,
     flags: (getFlags(core) & 0x8d5).toString(16),
+    mxcsr: arena.i32[A.MXCSR >>> 2]!,
     slots: Array.from({ length: 32 }, (_, n) => core.slot(n * 8).toString(16)),
     vectors: Array.from({ length: 48 }, (_, n) =>
       core.u64[(A.XMM + (n >> 1) * A.XMM_STRIDE + (n & 1) * 8) >>> 3]!.toString(16),

@@ -1,0 +1,198 @@
+/**
+ * SSE floating point on WebAssembly's floats (ARCHITECTURE.md): the usual case inline, everything else by the helper that the record
+ * names. An operand may be zero or have an exponent near the middle, so that no result can overflow, underflow or be denormal;
+ * with PE set and everything masked the operation then changes no flag, and WebAssembly rounds to nearest as MXCSR says.
+ */
+import * as A from "../arena.ts";
+import * as U from "../uops/uop.ts";
+import { MEM, OP } from "./assembler.ts";
+import type { Emitter } from "./emitter.ts";
+import type { EmitTable } from "./table.ts";
+
+const F32_LOAD = 0x2a;
+const F64_LOAD = 0x2b;
+const F32_STORE = 0x38;
+const F64_STORE = 0x39;
+const F64_EQ = 0x61;
+const F64_LT = 0x63;
+const F32_OPS = { SQRT: 0x91, ADD: 0x92, SUB: 0x93, MUL: 0x94, DIV: 0x95 } as const;
+const F64_OPS = { SQRT: 0x9f, ADD: 0xa0, SUB: 0xa1, MUL: 0xa2, DIV: 0xa3 } as const;
+type Operation = keyof typeof F64_OPS;
+const F64_ABS = 0x99;
+const I32_TRUNC_F64_S = 0xaa;
+const I64_TRUNC_F64_S = 0xb0;
+const F64_CONVERT_I32_S = 0xb7;
+const F64_CONVERT_I64_S = 0xb9;
+
+/** MXCSR: flags below PE don't matter; PE set, DAZ clear, all masked, round to nearest, FTZ clear. */
+const MXCSR_MASK = 0xffe0;
+const MXCSR_USUAL = 0x1fa0;
+
+/** Pushes 1 if MXCSR is as the fast path needs it. */
+function usualMxcsr(e: Emitter): void {
+  const { w } = e;
+  w.i32(0);
+  w.mem(MEM.i32_load, A.MXCSR);
+  w.i32(MXCSR_MASK);
+  w.op(OP.i32_and);
+  w.i32(MXCSR_USUAL);
+  w.op(OP.i32_eq);
+}
+
+/**
+ * Pushes 1 if the f64 (or f32) at `offset` of vector `field` has an exponent within 500 (60) of the bias, or is zero unless
+ * `nonzero`. `positive`: and has no sign.
+ */
+function middling(
+  e: Emitter,
+  field: "d" | "a",
+  offset: number,
+  double: boolean,
+  nonzero: boolean,
+  positive: boolean,
+): void {
+  const { w, l } = e;
+  e.vectorAddress(field);
+  w.mem(double ? MEM.i64_load : MEM.i64_load32_u, A.XMM + offset);
+  w.tee(l.t);
+  w.i64(double ? 52 : 23);
+  w.op(OP.i64_shr_u);
+  if (!positive) {
+    w.i64(double ? 0x7ff : 0xff);
+    w.op(OP.i64_and);
+  }
+  w.i64(double ? 1023 - 500 : 127 - 60);
+  w.op(OP.i64_sub);
+  w.i64(double ? 1001 : 121);
+  w.op(OP.i64_lt_u);
+  if (nonzero) return;
+  w.get(l.t);
+  if (!positive) {
+    w.i64(double ? 1 : 33);
+    w.op(OP.i64_shl);
+  }
+  w.op(OP.i64_eqz, OP.i32_or);
+}
+
+function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes: number): void {
+  const { w } = e;
+  const bytes = double ? 8 : 4;
+  const unary = operation === "SQRT";
+  usualMxcsr(e);
+  for (let lane = 0; lane < lanes; lane++) {
+    if (!unary) {
+      middling(e, "d", lane * bytes, double, false, false);
+      w.op(OP.i32_and);
+    }
+    middling(e, "a", lane * bytes, double, operation === "DIV", unary);
+    w.op(OP.i32_and);
+  }
+  w.if();
+  for (let lane = 0; lane < lanes; lane++) {
+    const at = A.XMM + lane * bytes;
+    e.vectorAddress("d");
+    if (!unary) {
+      e.vectorAddress("d");
+      w.mem(double ? F64_LOAD : F32_LOAD, at);
+    }
+    e.vectorAddress("a");
+    w.mem(double ? F64_LOAD : F32_LOAD, at);
+    w.op(double ? F64_OPS[operation] : F32_OPS[operation]);
+    w.mem(double ? F64_STORE : F32_STORE, at);
+  }
+  w.else();
+  e.callImmHelper();
+  w.end();
+}
+
+/** COMISD, UCOMISD: ZF, PF, CF = equal, unordered, below; the others clear. NaNs and denormals go to the helper. */
+function emitCompare(e: Emitter): void {
+  const { w } = e;
+  middling(e, "d", 0, true, false, false);
+  middling(e, "a", 0, true, false, false);
+  w.op(OP.i32_and);
+  w.if();
+  const compare = (op: number): void => {
+    e.vectorAddress("d");
+    w.mem(F64_LOAD, A.XMM);
+    e.vectorAddress("a");
+    w.mem(F64_LOAD, A.XMM);
+    w.op(op);
+  };
+  e.openFlag(A.CC_C);
+  compare(F64_LT);
+  w.op(OP.i64_extend_i32_u);
+  w.i64(63);
+  w.op(OP.i64_shl);
+  e.closeFlag(A.CC_C);
+  e.openFlag(A.CC_Z);
+  compare(F64_EQ);
+  w.op(OP.i32_eqz, OP.i64_extend_i32_u);
+  e.closeFlag(A.CC_Z);
+  // PF clear: an odd low byte; SF clear: not negative.
+  e.openFlag(A.CC_S);
+  w.i64(1);
+  e.closeFlag(A.CC_S);
+  e.clearFlag(A.CC_O);
+  e.clearFlag(A.CC_A);
+  w.else();
+  e.callImmHelper();
+  w.end();
+}
+
+/** CVTSI2SD: exact from 32 bits; from 64 bits as MXCSR says. */
+function emitFromInteger(e: Emitter, wide: boolean): void {
+  const { w } = e;
+  const convert = (): void => {
+    e.vectorAddress("d");
+    e.get("a", wide ? 3 : 2);
+    if (wide) w.op(F64_CONVERT_I64_S);
+    else w.op(OP.i32_wrap_i64, F64_CONVERT_I32_S);
+    w.mem(F64_STORE, A.XMM);
+  };
+  if (!wide) {
+    convert();
+    return;
+  }
+  usualMxcsr(e);
+  w.if();
+  convert();
+  w.else();
+  e.callImmHelper();
+  w.end();
+}
+
+/** CVTTSD2SI: values in range; NaN and the rest, which give the integer indefinite, go to the helper. */
+function emitToInteger(e: Emitter, wide: boolean): void {
+  const { w } = e;
+  usualMxcsr(e);
+  e.vectorAddress("a");
+  w.mem(F64_LOAD, A.XMM);
+  w.op(F64_ABS);
+  w.f64(wide ? 2 ** 62 : 2 ** 31 - 1);
+  w.op(F64_LT, OP.i32_and);
+  w.if();
+  e.open("d");
+  e.vectorAddress("a");
+  w.mem(F64_LOAD, A.XMM);
+  if (wide) w.op(I64_TRUNC_F64_S);
+  else w.op(I32_TRUNC_F64_S, OP.i64_extend_i32_u);
+  e.close("d", wide ? 3 : 2, true);
+  w.else();
+  e.callImmHelper();
+  w.end();
+}
+
+export function installFloat(table: EmitTable): void {
+  U.FP_OPS.forEach((name, i) => {
+    const operation = name.slice(0, -2) as Operation;
+    const double = name.endsWith("D");
+    const lanes = name.at(-2) === "P" ? (double ? 2 : 4) : 1;
+    table[U.U_FP + i] = (e) => emitArithmetic(e, operation, double, lanes);
+  });
+  table[U.U_COMISD] = emitCompare;
+  table[U.U_CVTSI2SD32] = (e) => emitFromInteger(e, false);
+  table[U.U_CVTSI2SD64] = (e) => emitFromInteger(e, true);
+  table[U.U_CVTTSD2SI32] = (e) => emitToInteger(e, false);
+  table[U.U_CVTTSD2SI64] = (e) => emitToInteger(e, true);
+}
