@@ -60,7 +60,7 @@ export class RegionCompiler {
 
   /** Goes along an edge: to a block of the region, or out. */
   private follow(from: number, edge: Edge): void {
-    const { body, structure } = this;
+    const { body } = this;
     if (edge.to < 0) {
       this.e.pageAddress(edge.offset);
       body.set(RIPL);
@@ -78,9 +78,30 @@ export class RegionCompiler {
     body.set(ST);
     body.br(this.e.exit!);
     body.end();
+    this.jump(from, edge);
+  }
+
+  /** Goes along an edge inside the region, without a cut. */
+  private jump(from: number, edge: Edge): void {
+    const { body, structure } = this;
     if (structure.order[edge.to]! <= structure.order[from]!) body.br(this.loops[edge.to]!);
     else if (structure.isMerge[edge.to]) body.br(this.merges[edge.to]!);
     else this.tree(edge.to);
+  }
+
+  /** The dispatch node: RIPL, which has passed the test of the deadline, is compared with the targets. */
+  private dispatch(index: number): void {
+    const { body, e } = this;
+    for (const target of this.region.blocks[index]!.targets) {
+      if (target.to < 0) continue;
+      body.get(RIPL);
+      e.pageAddress(target.offset);
+      body.op(OP.i64_eq);
+      body.if();
+      this.jump(index, target);
+      body.end();
+    }
+    this.leave();
   }
 
   /** Leaves for RIPL: the slice has ended, or the dispatcher goes on. */
@@ -110,6 +131,10 @@ export class RegionCompiler {
   private code(index: number): void {
     const { body, e, core } = this;
     const b = this.region.blocks[index]!;
+    if (b.record < 0) {
+      this.dispatch(index);
+      return;
+    }
     const table = emitTable();
     e.beginBlock(b.record, b.offset);
     for (let u = b.record + U.BLOCK_HEADER_BYTES; u < b.terminal; u += U.UOP_BYTES) {
@@ -140,7 +165,7 @@ export class RegionCompiler {
       e.get("a", 3);
       body.set(Y);
       this.checkCanonical();
-      this.computed(b.instructions, Y);
+      this.computed(index, Y);
     } else if (kind === U.U_CALL_R) {
       e.get("a", 3);
       body.tee(T);
@@ -149,7 +174,7 @@ export class RegionCompiler {
       e.pageAddress(next);
       body.set(Y);
       push(e);
-      this.computed(b.instructions, T);
+      this.computed(index, T);
     } else {
       // RET
       e.getFixed(A.S_RSP, 3);
@@ -162,7 +187,7 @@ export class RegionCompiler {
       body.i64(8 + core.i32[(b.terminal + 12) >>> 2]!);
       body.op(OP.i64_add);
       e.closeFixed(A.S_RSP, 3);
-      this.computed(b.instructions, Y);
+      this.computed(index, Y);
     }
   }
 
@@ -180,11 +205,26 @@ export class RegionCompiler {
     body.end();
   }
 
-  private computed(instructions: number, target: number): void {
-    this.account(instructions);
-    this.body.get(target);
-    this.body.set(RIPL);
-    this.leave();
+  /** Ends a block whose target is in a local. */
+  private computed(index: number, target: number): void {
+    const { body } = this;
+    const b = this.region.blocks[index]!;
+    this.account(b.instructions);
+    body.get(target);
+    body.set(RIPL);
+    if (b.dispatch === null || b.dispatch.to < 0) {
+      this.leave();
+      return;
+    }
+    body.get(REM);
+    body.i32(0);
+    body.op(OP.i32_le_s);
+    body.if();
+    body.i32(0);
+    body.set(ST);
+    body.br(this.e.exit!);
+    body.end();
+    this.jump(index, b.dispatch);
   }
 
   /** As the interpreter's: #GP(0) if local Y is not canonical. */

@@ -1,6 +1,8 @@
 /**
  * Regions: the blocks of one page that hang together by direct branches, found from a warm block by following the
- * branches that were taken. A region has one entry, its first block; it becomes one WebAssembly function.
+ * branches that were taken. A region has one entry, its first block; it becomes one WebAssembly function. Its returns and
+ * computed jumps come together in one more node, which compares the target with the places in the region where they may go:
+ * after its calls and, if it has a computed jump, any other block of the page that has been executed.
  */
 import { PAGE_SIZE } from "../arena.ts";
 import type { Core } from "../core.ts";
@@ -20,6 +22,7 @@ export interface Edge {
 }
 
 export interface RegionBlock {
+  /** -1: the dispatch node, which has no code of the guest. */
   readonly record: number;
   /** Offset of its first byte in the page. */
   readonly offset: number;
@@ -29,6 +32,10 @@ export interface RegionBlock {
   /** Edges of direct terminals; null where the target is computed. */
   taken: Edge | null;
   straight: Edge | null;
+  /** Of a computed terminal: to the dispatch node, if the region has one. */
+  dispatch: Edge | null;
+  /** Of the dispatch node: where computed jumps may go inside the region. */
+  targets: Edge[];
 }
 
 export interface Region {
@@ -78,9 +85,14 @@ export function formRegion(core: Core, cache: BlockCache, record: number): Regio
       bytes: u16[(r + 10) >>> 1]!,
       taken: null,
       straight: null,
+      dispatch: null,
+      targets: [],
     });
     return blocks.length - 1;
   };
+  /** Page offsets where computed jumps of the region may lead. */
+  const places = new Set<number>();
+  let jumps = false;
   /** The block at page offset `offset`, taken into the region if it is worth it. */
   const edge = (offset: number): Edge => {
     if (offset < 0 || offset >= PAGE_SIZE) return { to: -1, offset };
@@ -95,6 +107,7 @@ export function formRegion(core: Core, cache: BlockCache, record: number): Regio
     return { to: add(r), offset };
   };
   add(record);
+  let computed = false;
   for (let n = 0; n < blocks.length; n++) {
     const b = blocks[n]!;
     const kind = u16[b.terminal >>> 1]!;
@@ -106,6 +119,31 @@ export function formRegion(core: Core, cache: BlockCache, record: number): Regio
     else if (isConditional(kind)) {
       b.straight = edge(next);
       b.taken = edge(target);
+    } else computed = true;
+    if (kind === U.U_JMP_R && !jumps) {
+      jumps = true;
+      for (const r of cache.recordsIn(page)) places.add(u32[r >>> 2]! - page);
+    }
+    if (kind === U.U_CALL || kind === U.U_CALL_R) places.add(next);
+    // Returns are followed once the rest of the region is known.
+    if (computed && n === blocks.length - 1) for (const offset of places) edge(offset);
+  }
+  if (computed) {
+    const targets = [...places].map(edge).filter((e) => e.to >= 0);
+    if (targets.length > 0) {
+      const dispatch = { to: blocks.length, offset: -1 };
+      for (const b of blocks) if (COMPUTED.has(u16[b.terminal >>> 1]!)) b.dispatch = { ...dispatch };
+      blocks.push({
+        record: -1,
+        offset: -1,
+        terminal: -1,
+        instructions: 0,
+        bytes: 0,
+        taken: null,
+        straight: null,
+        dispatch: null,
+        targets,
+      });
     }
   }
   return { blocks };

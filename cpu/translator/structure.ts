@@ -15,7 +15,8 @@ export interface Structure {
   readonly isMerge: readonly boolean[];
 }
 
-export const edgesOf = (b: RegionBlock): Edge[] => [b.taken, b.straight].filter((e): e is Edge => e !== null);
+export const edgesOf = (b: RegionBlock): Edge[] =>
+  [b.taken, b.straight, b.dispatch, ...b.targets].filter((e): e is Edge => e !== null);
 
 /** Analyses the region; edges that would make it irreducible are turned into exits. */
 export function analyse(region: Region): Structure {

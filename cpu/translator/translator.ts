@@ -87,7 +87,7 @@ export class Translator {
 
   private remember(region: Region, code: Uint8Array): void {
     const translation: Translation = {
-      records: region.blocks.map((b) => b.record),
+      records: region.blocks.map((b) => b.record).filter((record) => record >= 0),
       bytes: code.length,
       index: -1,
       dropped: false,

@@ -144,6 +144,13 @@ export class BlockCache {
     return this.blocks.get(this.key(from, mode)) ?? -1;
   }
 
+  /** Records of the blocks that begin in the page at arena address `page`. */
+  *recordsIn(page: number): Generator<number> {
+    const { u32 } = this.core;
+    for (const record of this.byFrame.get(this.core.arena.frameOf(page)) ?? [])
+      if ((u32[record >>> 2]! & ~(A.PAGE_SIZE - 1)) >>> 0 === page) yield record;
+  }
+
   /** The code page attribute of `frame` is set iff some block has bytes there. */
   hasCode(frame: number): boolean {
     return this.byFrame.has(frame);
