@@ -15,20 +15,22 @@ import { LOCAL_TYPES } from "./emitter.ts";
 import { formRegion, type Region } from "./region.ts";
 
 /** Entries of a block before it is translated. */
-export const WARM = 1500;
+const WARM = 1500;
 /** Regions to a module, and how many calls of the engine the first of them waits for others. */
 const BATCH = 16;
 const PATIENCE = 24;
 /** Most WebAssembly code, bytes, that translations may have at once. */
-export const CODE_BOUND: number = 24 << 20;
+const CODE_BOUND: number = 24 << 20;
 
 /** How eager the translator is. Tests make it translate what has run twice; no run depends on these numbers. */
 export interface Tuning {
   readonly warm: number;
   readonly batch: number;
   readonly patience: number;
+  /** Bytes of WebAssembly code. */
+  readonly bound: number;
 }
-const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE };
+const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, bound: CODE_BOUND };
 
 interface Translation {
   readonly records: readonly number[];
@@ -75,7 +77,7 @@ export class Translator {
     const region = formRegion(this.core, this.cache, record);
     if (region === null) return;
     const code = this.compiler.compile(region);
-    if (this.codeBytes + code.length > CODE_BOUND) this.flush();
+    if (this.codeBytes + code.length > this.tuning.bound) this.flush();
     this.remember(region, code);
     if (this.waiting.length >= this.tuning.batch) this.install();
   }
