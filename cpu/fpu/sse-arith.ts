@@ -287,19 +287,11 @@ function unpackBits(fmt: FloatFormat, bits: bigint): Operand {
 // ---- approximations ---------------------------------------------------------------------------------------------
 
 /**
- * RCP and RSQRT approximate to a relative error below 1.5 * 2^-12 and raise no exceptions: a table by the leading
- * fraction bits (and, for the root, the parity of the exponent) holds the value at the middle of each interval.
+ * RCP and RSQRT approximate to a relative error of 1.5 * 2^-12 at most, each processor in its own way, and raise no exceptions.
+ * Ours are as near as single precision allows, so that no processor is further away than that.
  */
-const TABLE_BITS = 11;
-const RECIPROCALS: Uint16Array = new Uint16Array(1 << TABLE_BITS);
-const ROOTS: Uint16Array = new Uint16Array(2 << TABLE_BITS);
-for (let i = 0; i < 1 << TABLE_BITS; i++) {
-  const middle = 1 + (i + 0.5) / 2 ** TABLE_BITS;
-  // The fraction of 2/middle and of 2/sqrt(middle), in [1, 2): 12 bits (the value 2 itself cannot occur).
-  RECIPROCALS[i] = Math.min(4095, Math.round((2 / middle - 1) * 4096));
-  ROOTS[i] = Math.min(4095, Math.round((2 / Math.sqrt(middle) - 1) * 4096));
-  ROOTS[i + (1 << TABLE_BITS)] = Math.round((2 / Math.sqrt(2 * middle) - 1) * 4096);
-}
+const scratch = new Float32Array(1);
+const scratchBits = new Uint32Array(scratch.buffer);
 const F32_INFINITY = 0x7f800000;
 const F32_INDEFINITE = 0xffc00000;
 
@@ -311,7 +303,9 @@ function approximateReciprocal(bits: number): number {
   // Denormals count as zeros, and tiny results are flushed to zero, whatever MXCSR says.
   if (exponent === 0) return sign | F32_INFINITY;
   if (exponent >= 253) return sign;
-  return sign | ((253 - exponent) << 23) | ((RECIPROCALS[fraction >>> 12] as number) << 11);
+  scratchBits[0] = bits;
+  scratch[0] = 1 / (scratch[0] as number);
+  return scratchBits[0] as number;
 }
 
 function approximateRoot(bits: number): number {
@@ -321,10 +315,9 @@ function approximateRoot(bits: number): number {
   if (exponent === 0) return (bits & 0x80000000) | F32_INFINITY;
   if (bits >>> 31) return F32_INDEFINITE;
   if (exponent === 0xff) return 0;
-  // x = m 2^e with even e: the odd exponent goes into the second half of the table.
-  const odd = (exponent & 1) ^ 1;
-  const half = (exponent - 127 - odd) / 2;
-  return ((126 - half) << 23) | ((ROOTS[(odd << TABLE_BITS) | (fraction >>> 12)] as number) << 11);
+  scratchBits[0] = bits;
+  scratch[0] = 1 / Math.sqrt(scratch[0] as number);
+  return scratchBits[0] as number;
 }
 
 export function approximate(root: boolean, lanes: number): SseOperation {

@@ -1,6 +1,20 @@
 /** x87 instructions and the instructions that save and restore floating-point state. */
-import { FPU_DP, FPU_IP, FPU_OP, FPU_SW, MXCSR, S_RCX, S_RIPBASE, S_T0, S_T1, S_T5, S_ZERO, SLOTS } from "../arena.ts";
-import { type Core, raise, VEC_GP, VEC_MF } from "../core.ts";
+import {
+  FAULT_VECTOR,
+  FPU_DP,
+  FPU_IP,
+  FPU_OP,
+  FPU_SW,
+  MXCSR,
+  S_RCX,
+  S_RIPBASE,
+  S_T0,
+  S_T1,
+  S_T5,
+  S_ZERO,
+  SLOTS,
+} from "../arena.ts";
+import { type Core, raise, VEC_GP, VEC_MF, VEC_SS } from "../core.ts";
 import type { Instruction } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { MXCSR_MASK } from "../fpu/sse-state.ts";
@@ -137,11 +151,18 @@ defineLifter((b) => {
 /** What an image helper does: `lo`, `hi` linear address, `c` the micro-op's small constant. */
 type ImageOperation = (core: Core, lo: number, hi: number, c: number) => number;
 
+/** d of an image helper: the operand is in the stack segment. */
+const STACK_IMAGE = 1;
+
 /** U_HELPER_END with the linear address in S_T5 and a form in c. */
 function defineImageHelper(name: string, operation: ImageOperation): number {
-  return defineHelper(name, (core, u) =>
-    operation(core, core.i32[T5] as number, core.i32[T5 + 1] as number, core.u8[u + 7] as number),
-  );
+  return defineHelper(name, (core, u) => {
+    const hi = core.i32[T5 + 1] as number;
+    const r = operation(core, core.i32[T5] as number, hi, core.u8[u + 7] as number);
+    // The image's address is linear; that of one in the stack segment is #SS where it is not canonical.
+    const stack = core.u8[u + 2] === STACK_IMAGE && (hi << 16) >> 16 !== hi;
+    return r === U.H_FAULT && stack && core.i32[FAULT_VECTOR >>> 2] === VEC_GP ? raise(core, VEC_SS) : r;
+  });
 }
 
 /** Emits the helper for an image of `bytes` at the memory operand. */
@@ -156,7 +177,7 @@ function liftImage(
   b.mem(ins, Math.min(bytes, CHECKED_BYTES), write);
   effectiveAddress(b);
   if (b.ms !== S_ZERO) b.emit(U.U_LEA64, S_T5, S_T5, b.ms, S_ZERO, 0, 0, 0);
-  b.helperEnd(helper, 0, 0, 0, form);
+  b.helperEnd(helper, b.mc & U.C_STACK ? STACK_IMAGE : 0, 0, 0, form);
 }
 
 const ENVIRONMENTS: readonly (readonly [mnemonic: number, helper: number, registers: boolean, write: boolean])[] = [
