@@ -59,6 +59,8 @@ export interface HypervisorOptions {
   readonly wallclock?: number;
 }
 
+const MIN_DOMAIN_FRAMES = 3;
+
 /** 2026-01-01 00:00:00 UTC: runs must not depend on the day they are made. */
 export const DEFAULT_WALLCLOCK = 1767225600;
 
@@ -146,6 +148,10 @@ export class Hypervisor {
   /** Creates a domain, paused and without memory; the builder fills it and calls `unpause`. Throws RangeError. */
   createDomain(options: DomainOptions): Domain {
     const domid = this.nextDomid++;
+    // Xen's pages of a domain: the root of its p2m, shared info, and vcpu_info of those beyond it.
+    if (this.heap.freeFrames < MIN_DOMAIN_FRAMES) throw new RangeError("no machine memory for another domain");
+    if (this.freeCores.length + MAX_CORES - this.group.cores.length < options.maxVcpus)
+      throw new RangeError(`a machine can't have more than ${MAX_CORES - 1} vcpus`);
     const domain = new Domain(this, domid, options);
     this.domains.set(domid, domain);
     for (const vcpu of domain.vcpus) {

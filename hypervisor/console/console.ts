@@ -30,7 +30,7 @@ export class GuestConsole implements ConsoleDaemon {
 
   input(bytes: Uint8Array, atCycle: number = 0): void {
     const copy = bytes.slice();
-    this.queue.schedule(Math.max(atCycle, this.queue.now()), () => {
+    this.queue.schedule(Math.max(Math.ceil(atCycle), this.queue.now()), () => {
       if (copy.length > 0) this.waiting.push(copy);
       this.serve();
     });

@@ -39,6 +39,13 @@ export interface MemoryRegion {
   readonly type: number;
 }
 
+const FRAMES_PER_MIB = 256;
+
+/** Frames for second-level tables that xl gives a domain: 1 MiB a vcpu, and 2 frames for each MiB of its memory. */
+export function tablePool(vcpus: number, maxPages: number): number {
+  return FRAMES_PER_MIB * vcpus + 2 * Math.ceil(maxPages / FRAMES_PER_MIB);
+}
+
 export class Domain {
   readonly hypervisor: Hypervisor;
   readonly domid: number;
@@ -101,7 +108,13 @@ export class Domain {
     this.maxPages = options.maxPages;
     this.memoryMap = options.memoryMap ?? [];
     this.createdNs = hypervisor.systemTime();
-    this.p2m = new P2m(hypervisor.memory, hypervisor.heap, hypervisor.nestedFormat, () => hypervisor.flushTlbs(this));
+    this.p2m = new P2m(
+      hypervisor.memory,
+      hypervisor.heap,
+      hypervisor.nestedFormat,
+      () => hypervisor.flushTlbs(this),
+      tablePool(options.maxVcpus, options.maxPages),
+    );
     this.sharedInfoMfn = this.allocXenPage();
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);
     // Xen has SHUTDOWN_reboot here, for guests that restart a PC so. Ours is a bench for kernels: one that has lost its way must

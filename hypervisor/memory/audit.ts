@@ -50,10 +50,9 @@ function auditP2m(domain: Domain): string[] {
   for (const { mfn, readOnly } of grantsOf(domain)?.mappings() ?? []) {
     granted.set(`${mfn} ${readOnly}`, (granted.get(`${mfn} ${readOnly}`) ?? 0) + 1);
   }
-  for (let gfn = 0; gfn <= domain.p2m.maxMapped; gfn++) {
-    const mfn = domain.p2m.lookup(gfn);
-    if (mfn < 0) continue;
-    const type = domain.p2m.typeOf(gfn);
+  for (const [gfn, mfn, type] of domain.p2m.entries()) {
+    if (domain.p2m.lookup(gfn) !== mfn || domain.p2m.typeOf(gfn) !== type)
+      found.push(`gfn ${gfn} of d${domain.domid}: a lookup and a walk of the tables disagree`);
     const where = `gfn ${gfn} of d${domain.domid}`;
     if (isRam(type)) {
       const owner = heap.ownerOf(mfn);

@@ -73,16 +73,32 @@ export class P2m {
   private readonly flush: () => void;
   /** Highest guest frame that was ever mapped. */
   maxMapped = 0;
+  /** Frames that the tables take, and may take: a guest that scatters its pages must not use up the machine's memory. */
+  private tables = 0;
+  private readonly maxTables: number;
 
-  /** Throws RangeError if there is no frame for the root. @param nested NESTED_EPT or NESTED_NPT. */
-  constructor(memory: MachineMemory, heap: Heap, nested: number, flush: () => void) {
+  /**
+   * Throws RangeError if there is no frame for the root.
+   * @param nested NESTED_EPT or NESTED_NPT
+   * @param maxTables size of the pool for tables, frames (shadow_memory of xl.cfg)
+   */
+  constructor(memory: MachineMemory, heap: Heap, nested: number, flush: () => void, maxTables: number = Infinity) {
     this.memory = memory;
     this.heap = heap;
     this.format = nested === NESTED_EPT ? EPT : NPT;
     this.u32 = memory.arena.u32;
     this.flush = flush;
-    this.rootMfn = heap.alloc(DOMID_XEN);
+    this.maxTables = maxTables;
+    this.rootMfn = this.newTable();
     if (this.rootMfn < 0) throw new RangeError("no machine memory for a p2m");
+  }
+
+  /** A zeroed frame for a table, or -1. */
+  private newTable(): number {
+    if (this.tables >= this.maxTables) return -1;
+    const mfn = this.heap.alloc(DOMID_XEN);
+    if (mfn >= 0) this.tables++;
+    return mfn;
   }
 
   /** Index into u32 of the entry of `gfn` at `level` (3 the root .. 0), -1 if a table is missing or a large leaf is above. */
@@ -94,7 +110,7 @@ export class P2m {
       const low = this.u32[at]!;
       if ((low & this.format.present) === 0) {
         if (!create) return -1;
-        const next = this.heap.alloc(DOMID_XEN);
+        const next = this.newTable();
         if (next < 0) return -1;
         this.u32[at] = next * 4096 + this.format.table;
         this.u32[at + 1] = 0;
@@ -108,7 +124,7 @@ export class P2m {
 
   /** Replaces a 2 MiB leaf by a table of 512 leaves that say the same. */
   private split(at: number): boolean {
-    const table = this.heap.alloc(DOMID_XEN);
+    const table = this.newTable();
     if (table < 0) return false;
     const low = this.u32[at]!;
     const high = this.u32[at + 1]!;
@@ -195,6 +211,24 @@ export class P2m {
     this.u32[at] = low;
     this.u32[at + 1] = (type << TYPE_SHIFT) | (low === 0 || isRam(type) ? 0 : this.format.noExecute);
     if (present) this.flush();
+  }
+
+  /** Every guest frame that is mapped, ascending, with its machine frame and type. */
+  *entries(): Generator<readonly [gfn: number, mfn: number, type: number]> {
+    yield* this.entriesBelow(this.rootMfn, 3, 0);
+  }
+
+  private *entriesBelow(table: number, level: number, firstGfn: number): Generator<readonly [number, number, number]> {
+    const first = this.memory.frame(table) >>> 2;
+    for (let i = 0; i < SUPERPAGE_FRAMES; i++) {
+      const low = this.u32[first + 2 * i]!;
+      if ((low & this.format.present) === 0) continue;
+      const gfn = firstGfn + i * SUPERPAGE_FRAMES ** level;
+      const type = (this.u32[first + 2 * i + 1]! >>> TYPE_SHIFT) & TYPE_MASK;
+      if (level === 0) yield [gfn, low >>> 12, type];
+      else if ((low & this.format.large) === 0) yield* this.entriesBelow(low >>> 12, level - 1, gfn);
+      else for (let n = 0; n < SUPERPAGE_FRAMES; n++) yield [gfn + n, (low >>> 12) + n, type];
+    }
   }
 
   /** Gives the tables back. The p2m must not be used, nor be any core's nested root, afterwards. */

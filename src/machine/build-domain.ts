@@ -3,7 +3,7 @@
 import { BuilderError } from "../../hypervisor/builder/error.ts";
 import type { GuestMemoryWriter } from "../../hypervisor/builder/memory-writer.ts";
 import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
-import type { Domain } from "../../hypervisor/domain/domain.ts";
+import { type Domain, tablePool } from "../../hypervisor/domain/domain.ts";
 import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { SUPERPAGE_FRAMES } from "../../hypervisor/memory/heap.ts";
@@ -15,6 +15,9 @@ import { loadKernel, loadRamdisk } from "./images/kernel.ts";
 const FRAME = 4096;
 /** Frames beyond its memory that a PVH domain owns: special pages and ACPI tables (LIBXL_MAXMEM_CONSTANT has 1 MiB). */
 const EXTRA_FRAMES = 256;
+
+/** Frames for shared info, grant tables and their status, and what is rounded off. */
+const XEN_PAGES = 128;
 
 /** A domain read and laid out, but not yet on a machine: the slow part, done once even if the domain restarts. */
 export interface PreparedDomain {
@@ -65,8 +68,8 @@ export async function prepareDomain(
 export function framesOf(prepared: PreparedDomain): number {
   const own = prepared.plan.regions.reduce((sum, region) => sum + region.length / FRAME, 0);
   const max = Math.max(own, (prepared.config.maxMemory ?? prepared.config.memory) / FRAME + EXTRA_FRAMES);
-  // Second-level tables: one frame for 512, and a few for the levels above and the special regions; Xen's own pages.
-  return max + Math.ceil(max / SUPERPAGE_FRAMES) + 64 + 8 * (prepared.config.maxVcpus ?? prepared.config.vcpus ?? 1);
+  // Second-level tables, those of grants, and Xen's own pages.
+  return max + tablePool(prepared.config.maxVcpus ?? prepared.config.vcpus ?? 1, max) + XEN_PAGES;
 }
 
 /** "xxxxxxxx-xxxx-..." to 16 bytes; without one, made from the name and the number of the domain. */
@@ -160,7 +163,11 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): D
     if (error instanceof RangeError) return noRoom();
     throw error;
   }
-  for (const region of plan.regions) if (!populate(domain, region.gpa, region.length)) noRoom();
+  for (const region of plan.regions) {
+    if (populate(domain, region.gpa, region.length)) continue;
+    hypervisor.destroyDomain(domain);
+    noRoom();
+  }
   plan.load(writerOf(domain));
   for (const { index, value } of plan.params) domain.params[index] = value;
   startPvh(domain.vcpus[0]!, plan.vcpu.rip, plan.vcpu.rbx);

@@ -127,7 +127,7 @@ export class Machine implements InspectableMachine {
   }
 
   run(limits: RunLimits = {}): RunOutcome {
-    const until = limits.maxCycles === undefined ? Infinity : this.cycle + limits.maxCycles;
+    const until = limits.maxCycles === undefined ? Infinity : this.cycle + Math.floor(limits.maxCycles);
     return runMachine(this.hypervisor, until, limits.until);
   }
 
