@@ -9,25 +9,25 @@ import type { Guest, Subject } from "./subjects.ts";
 const ROUNDS: Readonly<Record<string, number>> = {
   mix: 4000,
   sha256: 3000,
-  memory: 4000,
-  chase: 1600,
-  parse: 400,
-  muldiv: 10000,
+  memory: 12000,
+  chase: 4800,
+  parse: 1600,
+  muldiv: 25000,
   matmul: 2000,
   nbody: 5000,
   mandelbrot: 12000,
-  virtual: 40000,
+  virtual: 80000,
   bytecode: 1400,
   strings: 12000,
   jit: 7000,
   syscall: 20000,
   fault: 15000,
-  switch: 1200,
+  switch: 2400,
 };
 export const KERNEL_NAMES: readonly string[] = Object.keys(ROUNDS);
 
 /** The interpreter does a part of the rounds: it is slow and steady. */
-const INTERPRETER_SHARE = 1 / 8;
+const INTERPRETER_SHARE = 1 / 4;
 const QUICK_SHARE = 1 / 2;
 
 export interface Measurement {
@@ -37,6 +37,8 @@ export interface Measurement {
   /** Wall seconds for the n rounds, start-up taken off: median and least of the rounds of measuring. */
   seconds: number;
   least: number;
+  /** Some round took so little beyond the start-up that the start-up's own jitter shows in it. */
+  tooShort: boolean;
   /** Million guest instructions a second; undefined if no engine of ours ran to count them. */
   mips?: number;
   /** Times as fast as QEMU, median of paired rounds; undefined without QEMU. */
@@ -73,6 +75,9 @@ async function once(subject: Subject, kernel: string, name: string, n: number) {
 
 /** Less than the clock and the start-up's own jitter can tell. */
 const LEAST = 0.001;
+
+/** What a run must take beyond its start-up, seconds, to say something. */
+const MEANINGFUL = 0.25;
 
 /** A run with n rounds less a run with none. */
 async function net(subject: Subject, kernel: string, name: string, n: number) {
@@ -147,7 +152,13 @@ function summarise(
   const counted = [...samples.values()].find(({ instructions }) => instructions !== undefined);
   const measurements = [...samples].map(([subject, sample]): Measurement => {
     const { n, seconds } = sample;
-    const result: Measurement = { subject: subject.name, n, seconds: median(seconds), least: Math.min(...seconds) };
+    const result: Measurement = {
+      subject: subject.name,
+      n,
+      seconds: median(seconds),
+      least: Math.min(...seconds),
+      tooShort: Math.min(...seconds) < MEANINGFUL,
+    };
     // QEMU counts nothing; it does what our engines counted.
     if (counted !== undefined) {
       const instructions = sample.instructions ?? (counted.instructions! / counted.n) * n;

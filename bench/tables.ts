@@ -38,7 +38,7 @@ export function kernelTable(results: readonly KernelResult[]): string {
     checksum,
     ...measurements.flatMap((m) => [
       number(m.mips, 0),
-      number(m.seconds, 2),
+      `${m.tooShort ? "~" : ""}${number(m.seconds, 2)}`,
       ...(m.subject === "qemu" ? [] : [number(m.ratio, 2), number(m.cpuRatio, 2)]),
     ]),
   ]);
@@ -51,7 +51,8 @@ export function kernelTable(results: readonly KernelResult[]): string {
       ...(s === "qemu" ? [] : [number(meanRatio(results, s), 2), number(meanRatio(results, s, "cpuRatio"), 2)]),
     ]),
   ];
-  return layOut([header, ...rows, mean]);
+  const short = results.some(({ measurements }) => measurements.some(({ tooShort }) => tooShort));
+  return `${layOut([header, ...rows, mean])}${short ? "\n~ too short beside the start-up: no basis for a ratio" : ""}`;
 }
 
 export function bootTable(results: readonly BootResult[]): string {
