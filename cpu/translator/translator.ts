@@ -62,13 +62,13 @@ export class Translator {
     flushes: 0,
   };
 
-  constructor(core: Core, cache: BlockCache, environment: Environment, tuning: Tuning = TUNING) {
-    this.tuning = tuning;
+  constructor(core: Core, cache: BlockCache, environment: Environment, tuning: Partial<Tuning> = {}) {
+    this.tuning = { ...TUNING, ...tuning };
     this.core = core;
     this.cache = cache;
     this.environment = environment;
     this.compiler = new RegionCompiler(core);
-    cache.initialHeat = tuning.warm;
+    cache.initialHeat = this.tuning.warm;
     cache.onForget = (record) => this.forget(record);
   }
 
