@@ -71,6 +71,8 @@ function shapeOf(row: number): Shape {
     range = tokens[0]!.includes("-");
     opcode.push(Number.parseInt(tokens.shift()!, 16));
   }
+  // One line stands for the sixteen conditions, whose opcodes and rows are consecutive.
+  if (ROW_FLAGS[row]! & I.ROW_COND) opcode[opcode.length - 1]! += row - ROW_TEXT.indexOf(ROW_TEXT[row]!);
   let digit = -1;
   let form: Shape["form"] = "";
   let modrm = -1;

@@ -1,0 +1,21 @@
+/** The vectors that a real processor made, kept with the project: the command must agree with all of them, on any host. */
+import { readdirSync, statSync } from "node:fs";
+import { expect, it } from "vitest";
+import { xenoscope } from "../support/command.ts";
+
+const FOLDER = new URL(".", import.meta.url).pathname;
+const CORPUS = readdirSync(FOLDER).filter((name) => name.endsWith(".jsonl.gz"));
+const MOST_BYTES = 12 << 20;
+
+it("the corpus is at most 12 MiB", () => {
+  expect(CORPUS.length).toBeGreaterThan(0);
+  expect(CORPUS.reduce((sum, name) => sum + statSync(FOLDER + name).size, 0)).toBeLessThanOrEqual(MOST_BYTES);
+});
+
+for (const name of CORPUS)
+  it(`the interpreter agrees with the processor on every vector of ${name}`, { timeout: 120_000 }, async () => {
+    const { code, stdout, stderr } = await xenoscope(["conformance", FOLDER + name, "--max-diffs", "3"]);
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(/^\d{5,} vectors of \d+ instructions: all agree/);
+    expect(code).toBe(0);
+  });

@@ -1,0 +1,115 @@
+/** Every instruction that CPUID advertises is covered by enough vectors of the corpus, or by a system test that is named here. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+import { expect, it } from "vitest";
+import { Arena } from "../../cpu/arena.ts";
+import { Core, CoreGroup } from "../../cpu/core.ts";
+import { decode } from "../../cpu/decode/decoder.ts";
+import * as I from "../../cpu/decode/instruction.ts";
+import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
+import { ROW_COUNT, ROW_FEATURE, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
+import { MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { featureSet } from "../../cpu/system/features.ts";
+import { LIFTERS } from "../../cpu/uops/builder.ts";
+import "../../cpu/uops/lift-all.ts";
+
+const PER_ROW = 50;
+const PER_INSTRUCTION = 200;
+const TEST = new URL("../", import.meta.url).pathname;
+const FOLDER = new URL(".", import.meta.url).pathname;
+
+const INSTRUCTIONS = "cpu/system/instructions.test.ts";
+const FEATURES = "cpu/system/cpuid-instructions.test.ts";
+const ORACLE = "oracle/instructions.test.ts";
+
+/** Rows of the opcode table (their text) that vectors of 64-bit user mode can't show, and the tests that do. */
+const SYSTEM_TESTS: readonly (readonly [row: RegExp, file: string, title: string])[] = [
+  [/\) (POP|LES|LDS|CALLF|JMPF): /, INSTRUCTIONS, "in real-address mode"],
+  [/\) INTO: /, INSTRUCTIONS, "INTO is #OF after an overflow"],
+  [/\) (AA[ADMS]|DA[AS]|SALC): /, "cpu/uops/bcd.test.ts", "agrees with the processor on every input"],
+  [
+    /^\(not in 64-bit mode\) (ADD|OR|ADC|SBB|AND|SUB|XOR|CMP|PUSH|INC|DEC|PUSHA|POPA|BOUND|ARPL): /,
+    ORACLE,
+    "-bit code",
+  ],
+  [/^(RDRAND): /, FEATURES, "RDRAND: it succeeds"],
+  [/^(RDSEED): /, FEATURES, "RDSEED: it succeeds"],
+  [/^(RDPID): /, FEATURES, "RDPID: it reads TSC_AUX"],
+  [/^(RDTSC): /, FEATURES, "TSC: it counts"],
+  [/^(RDTSCP): /, FEATURES, "RDTSCP: TSC_AUX in ECX"],
+  [/^(SYSCALL): /, FEATURES, "SYSCALL goes where LSTAR says"],
+  [/^(SYSENTER): /, FEATURES, "SYSENTER goes where the MSRs say"],
+  [/^(MONITOR): /, FEATURES, "MONITOR: it takes an address"],
+  [/^(XGETBV): /, FEATURES, "XSAVE: XGETBV reads XCR0"],
+  [/^(XSAVEOPT): /, FEATURES, "XSAVEOPT: it stores"],
+  [/^(XSAVEC): /, FEATURES, "XSAVEC: it stores in the compact form"],
+  [/^(SLDT): /, INSTRUCTIONS, "SLDT stores"],
+  [/^(STR): /, INSTRUCTIONS, "STR stores"],
+  [/^(SGDT): /, INSTRUCTIONS, "SGDT stores what LGDT loaded"],
+  [/^(SIDT): /, INSTRUCTIONS, "SIDT stores what LIDT loaded"],
+  [/^(SMSW): /, INSTRUCTIONS, "SMSW stores CR0"],
+  [/^(RDPMC): /, INSTRUCTIONS, "RDPMC is #GP"],
+  [/^(CPUID): /, INSTRUCTIONS, "CPUID names the vendor"],
+  [/^(SYSRET): /, INSTRUCTIONS, "SYSRET goes to user mode"],
+  [/^(SYSEXIT): /, INSTRUCTIONS, "SYSEXIT goes to user mode"],
+  [/^(MWAIT): /, INSTRUCTIONS, "MWAIT is undefined"],
+  [/^(XSAVE|XRSTOR): /, INSTRUCTIONS, "XSAVE and XRSTOR keep ST0"],
+  [/^(XSAVE64|XRSTOR64): /, INSTRUCTIONS, "XSAVE64 and XRSTOR64 keep ST0"],
+  [/^(XSAVEOPT64): /, INSTRUCTIONS, "XSAVEOPT64 and XRSTOR64 keep ST0"],
+  [/^(XSAVEC64): /, INSTRUCTIONS, "XSAVEC64 and XRSTOR64 keep ST0"],
+];
+
+/** By FEATURE_ number: some model has it. */
+function advertised(): Uint8Array {
+  const sets = [MODEL_INTEL, MODEL_AMD].map((model) => {
+    const core = new Core(new Arena(1 << 20), 0, new CoreGroup());
+    setCpuModel(core, model);
+    return featureSet(core);
+  });
+  return sets[0]!.map((has, feature) => has | sets[1]![feature]!);
+}
+
+/** Vectors by row of the opcode table. */
+function countRows(): Uint32Array {
+  const counts = new Uint32Array(ROW_COUNT);
+  const ins = new I.Instruction();
+  ins.branch16 = 1;
+  for (const name of readdirSync(FOLDER).filter((file) => file.endsWith(".jsonl.gz"))) {
+    for (const match of gunzipSync(readFileSync(FOLDER + name))
+      .toString("latin1")
+      .matchAll(/"code":"([0-9a-f]+)"/g)) {
+      const code = Buffer.alloc(64, 0xcc);
+      code.write(match[1]!, "hex");
+      if (decode(ins, code, 0, code.length, 64) === I.DECODE_OK) counts[ins.row]! += 1;
+    }
+  }
+  return counts;
+}
+
+it("every instruction that CPUID advertises is covered", () => {
+  const features = advertised();
+  const counts = countRows();
+  const byMnemonic = new Map<number, number>();
+  for (let row = 1; row < ROW_COUNT; row++)
+    byMnemonic.set(ROW_MN[row]!, (byMnemonic.get(ROW_MN[row]!) ?? 0) + counts[row]!);
+  const missing: string[] = [];
+  for (let row = 1; row < ROW_COUNT; row++) {
+    // VMX and SVM no model has yet.
+    const feature = ROW_FEATURE[row]!;
+    if (feature === I.FEATURE_VMX || feature === I.FEATURE_SVM) continue;
+    if (features[feature] === 0 || LIFTERS[ROW_MN[row]!] === undefined) continue;
+    const enough = counts[row]! >= PER_ROW && byMnemonic.get(ROW_MN[row]!)! >= PER_INSTRUCTION;
+    const legacy = (ROW_FLAGS[row]! & I.ROW_NO64) !== 0;
+    const text = `${legacy ? "(not in 64-bit mode) " : ""}${MNEMONIC_NAMES[ROW_MN[row]!]}: ${ROW_TEXT[row]}`;
+    if (!enough && !SYSTEM_TESTS.some(([pattern]) => pattern.test(text)))
+      missing.push(`${text}: ${counts[row]} vectors`);
+  }
+  expect(missing).toEqual([]);
+});
+
+it("the system tests that stand for vectors exist", () => {
+  for (const [, file, title] of SYSTEM_TESTS) {
+    expect(existsSync(TEST + file), file).toBe(true);
+    expect(readFileSync(TEST + file, "utf8"), `${file}: ${title}`).toContain(title);
+  }
+});
