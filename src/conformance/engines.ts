@@ -9,7 +9,7 @@ export const CONFORMANCE_ENGINES = ["interpreter", "translator", "reference"] as
 export type ConformanceEngine = (typeof CONFORMANCE_ENGINES)[number];
 
 /** Nothing becomes warm by itself; what was made warm is compiled as one module when the engine is entered next. */
-const TOLD: Tuning = { warm: 1 << 30, batch: Number.MAX_SAFE_INTEGER, patience: 1, bound: 1 << 30 };
+const TOLD: Partial<Tuning> = { warm: 1 << 30, batch: Number.MAX_SAFE_INTEGER, patience: 1, bound: 1 << 30 };
 
 function makeTold(engine: Engine, core: Core): BlockRunner {
   const environment = makeEnvironment(core);
