@@ -99,6 +99,7 @@ describe.concurrent("vectors that agree", () => {
       expect(stderr).toBe("");
       expect(stdout).toContain(`${vectors} vectors of`);
       expect(stdout).toContain("all agree");
+      expect(stdout).toMatch(/^agree: (ADD \d, )?INC \d/);
       expect(code).toBe(0);
     });
 

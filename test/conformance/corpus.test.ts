@@ -16,6 +16,15 @@ for (const name of CORPUS)
   it(`the interpreter agrees with the processor on every vector of ${name}`, { timeout: 120_000 }, async () => {
     const { code, stdout, stderr } = await xenoscope(["conformance", FOLDER + name, "--max-diffs", "3"]);
     expect(stderr).toBe("");
-    expect(stdout).toMatch(/^\d{5,} vectors of \d+ instructions: all agree/);
+    expect(stdout).toMatch(/^\d{5,} vectors of \d+ instructions: all agree/m);
     expect(code).toBe(0);
   });
+
+it("the translator agrees with the processor on the integer instructions", { timeout: 120_000 }, async () => {
+  const file = `${FOLDER}corpus-integer.jsonl.gz`;
+  const { code, stdout } = await xenoscope(["conformance", file, "--engine", "translator", "--json"]);
+  const result = JSON.parse(stdout);
+  expect(result.differences).toEqual([]);
+  expect(result.translated).toBeGreaterThan(30_000);
+  expect(code).toBe(0);
+});

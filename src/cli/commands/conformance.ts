@@ -25,12 +25,31 @@ function failureText(failure: Failure): string {
   return [`${failure.file}:${failure.line}: ${failure.id}: ${failure.mnemonic}`, ...before, ...lines].join("\n");
 }
 
-/** The instructions that differ, one a line, and how many there are in all. */
-function summaryText(result: CheckResult, seconds: number, all: boolean): string {
-  const rows = [...result.instructions].sort(([a], [b]) => (a < b ? -1 : 1));
-  const shown = all ? rows : rows.filter(([, count]) => count.differing > 0);
-  const width = Math.max(11, ...shown.map(([name]) => name.length));
+const COLUMNS = 110;
+
+/** The instructions that agree with the number of their vectors, in lines of words. */
+function agreeing(result: CheckResult): string[] {
   const lines: string[] = [];
+  let line = "agree:";
+  for (const [name, { vectors, differing }] of [...result.instructions].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    if (differing > 0) continue;
+    const word = ` ${name} ${vectors},`;
+    if (line.length + word.length > COLUMNS) {
+      lines.push(line);
+      line = " ";
+    }
+    line += word;
+  }
+  if (line !== "agree:") lines.push(line.slice(0, -1));
+  return lines;
+}
+
+/** By instruction: those that agree, those that differ one a line, and how many there are in all. */
+function summaryText(result: CheckResult, seconds: number): string {
+  const rows = [...result.instructions].sort(([a], [b]) => (a < b ? -1 : 1));
+  const shown = rows.filter(([, count]) => count.differing > 0);
+  const width = Math.max(11, ...shown.map(([name]) => name.length));
+  const lines = agreeing(result);
   if (shown.length > 0) lines.push(`${"instruction".padEnd(width)}    vectors  differing`);
   for (const [name, { vectors, differing, unsupported }] of shown) {
     const note = unsupported === 0 ? "" : `  (${unsupported} not in this core: #UD)`;
@@ -103,7 +122,6 @@ export const conformanceCommand: Command = {
       valueHint: "N",
       description: `differences shown in full (default: ${DEFAULT_DIFFERENCES})`,
     },
-    all: { type: "boolean", description: "list the instructions that agree as well" },
     json: { type: "boolean", description: "print the result as JSON" },
     quiet: { type: "boolean", alias: "q", description: "print nothing but errors; the exit code tells" },
   },
@@ -121,7 +139,7 @@ Exact, but for F2XM1, FYL2X, FYL2XP1, FPTAN, FPATAN, FSIN, FCOS and FSINCOS (one
 Exit codes: 0 all agree, 1 a file can't be read or has a line that is no vector, 5 something differs.
 
 EXAMPLES
-  xenoscope conformance test/conformance/corpus.jsonl.gz
+  xenoscope conformance test/conformance/corpus-*.jsonl.gz
   xenoscope conformance vectors.jsonl --max-diffs 1 --engine reference`,
   run: async (parsed) => {
     const engine = parseChoice("--engine", parsed.text("engine") ?? "interpreter", ENGINES);
@@ -135,7 +153,7 @@ EXAMPLES
     if (parsed.flag("json")) process.stdout.write(jsonText(result, engine, cpu, seconds));
     else if (!quiet) {
       for (const failure of result.failures) process.stdout.write(`${failureText(failure)}\n\n`);
-      process.stdout.write(summaryText(result, seconds, parsed.flag("all")));
+      process.stdout.write(summaryText(result, seconds));
     }
     return result.differing === 0 ? EXIT_OK : EXIT_DIFFERENCE;
   },
