@@ -1,5 +1,5 @@
 /**
- * A machine that is run twice, on the interpreter and on the reference evaluator, and compared at every stride: all
+ * A machine that is run twice, on the translator (which interprets what is cold) and on the reference evaluator, and compared at every stride: all
  * vcpus, their counters, and all of memory. The first difference ends the run with a LockstepError whose message names
  * the block, its instructions and micro-ops, and what differs. To get there both runs are repeated, with their inputs,
  * in smaller strides (cpu/reference/lockstep.ts). Costs twice the memory and the reference's time.
@@ -10,7 +10,7 @@ import type { DomainConsole, DomainStatus, MachineApi, RunLimits, RunOutcome } f
 
 /** Cycles between comparisons. */
 export const LOCKSTEP_STRIDE = 1_000_000;
-const NAMES = ["interpreter", "reference"] as const;
+const NAMES = ["translator", "reference"] as const;
 
 /** A machine whose inside can be compared with another's. */
 export interface InspectableMachine extends MachineApi {
@@ -41,7 +41,7 @@ export class LockstepMachine implements MachineApi {
   private readonly operations: Operation[] = [];
 
   /** @param build makes the machine in its initial state, as often as asked */
-  constructor(build: (engine: "interpreter" | "reference") => InspectableMachine, stride: number = LOCKSTEP_STRIDE) {
+  constructor(build: (engine: (typeof NAMES)[number]) => InspectableMachine, stride: number = LOCKSTEP_STRIDE) {
     this.build = build;
     this.stride = stride;
     this.first = build(NAMES[0]);

@@ -26,7 +26,7 @@ import { buildDomain, framesOf, type PreparedDomain, prepareDomain } from "./bui
 import { type InspectableMachine, LockstepMachine } from "./lockstep.ts";
 import { domainReport, machineReport } from "./report.ts";
 
-/** Makers of what executes blocks, by engine; lockstep is made of two machines. */
+/** Makers of what executes blocks, by engine; a lockstep machine is made of two others. */
 const RUNNERS = {
   translator: makeTranslator,
   interpreter: makeInterpreter,
