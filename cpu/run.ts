@@ -114,6 +114,8 @@ export class Engine {
       const exit = this.interrupt(core);
       if (exit >= 0) {
         if (exit > 0) return exit;
+        // A source that goes on asking (a level that no handler takes back) must not keep the controller out.
+        if (core.now() >= deadline) return EXIT_DEADLINE;
         continue;
       }
       if (i32[A.ACTIVITY >>> 2] !== 0) return EXIT_IDLE;
@@ -279,9 +281,10 @@ export class Engine {
   /** Delivers the recorded fault, RIP being at the instruction that has it (a trap's RIP goes past it). */
   private fault(core: Core): number {
     const flags = core.i32[A.FAULT_FLAGS >>> 2]!;
+    // It costs a cycle also where no instruction ends: a handler that faults at once must not make time stand still.
+    core.charge(1);
     if (flags & FAULT_TRAP) {
       core.i32[A.INSNS >>> 2]! += 1;
-      core.charge(1);
       addRip(core, (flags >>> 4) & 15);
     }
     const exit = deliverPendingFault(core);

@@ -136,6 +136,14 @@ export class HostileMachine {
     this.hv.destroyDomain(domain);
   }
 
+  /** Mappings of one domain's pages in another that there are now. */
+  get foreignMappings(): number {
+    let count = 0;
+    for (const domain of this.hv.domains.values())
+      for (const { table } of grantsOf(domain)?.mappings() ?? []) if (table.domain !== domain) count++;
+    return count;
+  }
+
   removeAll(): void {
     for (const domain of this.hv.domains.values()) if (!domain.isDying) this.remove(domain);
   }
@@ -234,8 +242,9 @@ export class HostileMachine {
 
   private domid(): number {
     const r = this.random;
-    if (r.below(3) === 0) return 0x7ff0;
-    return r.below(8) === 0 ? r.pick([0, 0x7ff1, 0x7ff2, 0x7ff4, 0xffff]) : 1 + r.below(this.hv.domains.size);
+    if (r.below(5) === 0) return r.pick([0x7ff0, 0x7ff0, 0, 0x7ff1, 0x7ff2, 0x7ff4, 0xffff, 1]);
+    const live = [...this.hv.domains.values()].filter((d) => !d.isDying);
+    return live.length === 0 ? 1 : r.pick(live).domid;
   }
 
   private small(): number {
@@ -286,12 +295,12 @@ export class HostileMachine {
       case 1: {
         const table = grantsOf(domain)?.table;
         if (table === undefined || table.frames.length === 0) return;
-        const flags = r.pick([1, 1, 1, 5, 3, 2, 0x101, 0x21, r.below(65536)]);
+        const flags = r.pick([1, 1, 1, 1, 1, 5, 3, 2, 0x101, 0x21, r.below(65536)]);
         const head: Field[] = [
           [2, flags],
           [2, this.domid()],
         ];
-        const ref = r.below(16);
+        const ref = r.below(8);
         if (table.version === 1) this.put(table.frames[0]!, ref * 8, ...head, [4, BigInt(this.gfn()) & 0xffff_ffffn]);
         else this.put(table.frames[0]!, ref * 16, ...head, [2, this.domid()], [2, r.below(4097)], [8, this.gfn()]);
         return;
@@ -533,8 +542,8 @@ export class HostileMachine {
     const r = this.random;
     const long = compat ? 4 : 8;
     const op = r.pick([0, 0, 0, 0, 1, 1, 1, 2, 5, 5, 5, 6, 8, 9, 10, 11, 3, 4, 7, 12, 77]);
-    const ref: Field = [4, r.below(20) === 0 ? this.small() : r.below(16)];
-    const window = BigInt(this.gfn()) << 12n;
+    const ref: Field = [4, r.below(20) === 0 ? this.small() : r.below(8)];
+    const window = BigInt(r.below(3) === 0 ? this.gfn() : 300 + r.below(8)) << 12n;
     let fields: Field[];
     switch (op) {
       case 0:

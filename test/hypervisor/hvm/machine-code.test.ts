@@ -8,7 +8,7 @@ import { startPvh } from "../../../hypervisor/hvm/vcpu-init.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { copyFromPhysical, copyToPhysical } from "../../../hypervisor/memory/guest-access.ts";
 import { P2M_RAM_RO, P2M_RAM_RW } from "../../../hypervisor/memory/p2m.ts";
-import { runMachine } from "../../../hypervisor/run.ts";
+import { runMachine, type StopReason } from "../../../hypervisor/run.ts";
 
 const ENTRY = 0x1000;
 const HLT = 0xf4;
@@ -26,7 +26,13 @@ interface Ran {
 /** Runs `code` at ENTRY, in 32-bit mode without paging, until the domain ends. */
 function run(
   code: readonly number[],
-  options: { cpu?: "intel" | "amd"; vcpus?: number; more?: readonly [number, number[]][] } = {},
+  options: {
+    cpu?: "intel" | "amd";
+    vcpus?: number;
+    more?: readonly [number, number[]][];
+    outcome?: StopReason;
+    cycles?: number;
+  } = {},
 ): Ran {
   let engine: Engine | null = null;
   const hv = new Hypervisor({
@@ -43,7 +49,7 @@ function run(
   domain.p2m.map(50, domain.p2m.lookup(50), P2M_RAM_RO);
   startPvh(domain.vcpus[0]!, ENTRY, 0);
   domain.unpause();
-  expect(runMachine(hv, 100_000_000)).toBe("all-shutdown");
+  expect(runMachine(hv, options.cycles ?? 100_000_000)).toBe(options.outcome ?? "all-shutdown");
   const core = domain.vcpus[0]!.core;
   core.activate();
   return {
@@ -119,6 +125,24 @@ describe("a page that the guest may only read", () => {
     });
     expect(r.domain.shutdownCode).toBe(SHUTDOWN_poweroff);
     expect([r.memory(page), r.memory(page + 4)]).toEqual([0x600dcafe, 41]);
+  });
+});
+
+describe("a guest whose handler of exceptions faults at once", () => {
+  it("makes time pass, so that others get their turn", () => {
+    // lgdt 0x2010; lidt 0x2000; ud2, whose handler at ENTRY + 32 begins with another one. The stack has no end.
+    const code = [0x0f, 0x01, 0x15, ...dword(0x2010), 0x0f, 0x01, 0x1d, ...dword(0x2000), 0x0f, 0x0b];
+    const r = run([...code, ...new Array<number>(32 - code.length).fill(0x90), 0x0f, 0x0b], {
+      more: [
+        [0x2000, [0xff, 0x07, ...dword(0x3000)]],
+        [0x2010, [0x0f, 0, ...dword(0x2800)]],
+        [0x2808, [0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0]],
+        [0x3000 + 6 * 8, [0x20, 0x10, 8, 0, 0, 0x8e, 0, 0]],
+      ],
+      outcome: "cycle-limit",
+      cycles: 100_000,
+    });
+    expect(r.hv.now()).toBeGreaterThanOrEqual(100_000);
   });
 });
 
