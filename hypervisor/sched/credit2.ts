@@ -8,8 +8,12 @@
  * goes to an idle pCPU, the one it last ran on if it can, or else to the one whose vcpu has least credit, if less
  * than its own. Nobody is preempted within RATELIMIT.
  *
+ * A domain with a cap has a budget of cycles for each period, which its vcpus burn together. When it is used up they wait
+ * until the next period, whatever their credit; what was taken too much is taken from what comes next.
+ *
  * One queue serves all pCPUs, as with Xen's `credit2_runqueue=all`: balancing is then the placement alone.
  */
+import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { nsToCycles } from "../time/frequency.ts";
 import type { Scheduler, SchedulerHost } from "./scheduler.ts";
@@ -23,6 +27,18 @@ export const RATELIMIT: number = nsToCycles(1_000_000);
 /** What a vcpu that yields is set back by, for one decision. */
 const YIELD_BIAS = nsToCycles(1_000_000);
 export const DEFAULT_WEIGHT = 256;
+/** CSCHED2_BDGT_REPL_PERIOD: how often budgets are filled up. */
+export const BUDGET_PERIOD: number = nsToCycles(10_000_000);
+/** Least of a budget that is worth a switch. */
+const MIN_BUDGET = nsToCycles(50_000);
+
+/** What a capped domain may still use, in cycles. Its timer runs only while the budget is not full. */
+interface Budget {
+  readonly total: number;
+  left: number;
+  /** Handle of the event that fills it up, 0 none. */
+  timer: number;
+}
 
 /** A vcpu as the scheduler sees it. Plain fields: this is saved state. */
 interface Unit {
@@ -41,7 +57,12 @@ interface Unit {
   started: number;
   /** pCPUs that it may run on; null: all. */
   readonly affinity: readonly number[] | null;
+  /** Shared by the vcpus of the domain; null without a cap. */
+  readonly budget: Budget | null;
 }
+
+/** Its domain's budget for this period is used up. */
+const isParked = ({ budget }: Unit): boolean => budget !== null && budget.left <= 0;
 
 export class Credit2 implements Scheduler {
   readonly name = "credit2";
@@ -53,6 +74,7 @@ export class Credit2 implements Scheduler {
   /** Idle pCPUs that were already asked to take something. */
   private readonly tickled: boolean[];
   private readonly ends: number[];
+  private readonly budgets: Map<Domain, Budget> = new Map();
   private maxWeight = 1;
 
   constructor(host: SchedulerHost) {
@@ -76,8 +98,40 @@ export class Credit2 implements Scheduler {
       burntTo: 0,
       started: 0,
       affinity: allowed !== null && allowed.length > 0 ? allowed : null,
+      budget: this.budgetOf(vcpu.domain),
     });
     this.updateMaxWeight();
+  }
+
+  private budgetOf(domain: Domain): Budget | null {
+    const cap = domain.options.cap ?? 0;
+    if (cap <= 0) return null;
+    let budget = this.budgets.get(domain);
+    if (budget === undefined) {
+      const total = Math.ceil((BUDGET_PERIOD * cap) / 100);
+      budget = { total, left: total, timer: 0 };
+      this.budgets.set(domain, budget);
+    }
+    return budget;
+  }
+
+  /** A period begins: those who waited for it may run again. */
+  private refill(budget: Budget): void {
+    const now = this.host.now();
+    const sharers = [...this.units.values()].filter((unit) => unit.budget === budget);
+    for (const unit of sharers) if (unit.pcpu >= 0) this.burn(unit, now);
+    const waited = budget.left <= 0;
+    budget.left = Math.min(budget.left + budget.total, budget.total);
+    budget.timer = 0;
+    if (budget.left < budget.total || sharers.some((unit) => unit.pcpu >= 0)) this.startPeriod(budget, now);
+    if (waited && budget.left > 0) for (const unit of sharers) if (unit.queued) this.place(unit);
+  }
+
+  private startPeriod(budget: Budget, now: number): void {
+    if (budget.timer === 0)
+      budget.timer = this.host.queue.schedule(now + BUDGET_PERIOD, () => {
+        this.refill(budget);
+      });
   }
 
   remove(vcpu: Vcpu): void {
@@ -89,6 +143,10 @@ export class Credit2 implements Scheduler {
       this.running[unit.pcpu] = null;
     }
     this.units.delete(vcpu);
+    if (unit.budget !== null && ![...this.units.values()].some((other) => other.budget === unit.budget)) {
+      this.host.queue.cancel(unit.budget.timer);
+      this.budgets.delete(vcpu.domain);
+    }
     this.updateMaxWeight();
   }
 
@@ -104,6 +162,11 @@ export class Credit2 implements Scheduler {
 
   private mayRun(unit: Unit, pcpu: number): boolean {
     return unit.affinity === null || unit.affinity.includes(pcpu);
+  }
+
+  /** `pcpu` may take it now. */
+  private isEligible(unit: Unit, pcpu: number): boolean {
+    return this.mayRun(unit, pcpu) && !isParked(unit);
   }
 
   private enqueue(unit: Unit): void {
@@ -123,6 +186,7 @@ export class Credit2 implements Scheduler {
     const cycles = now - unit.burntTo;
     if (cycles <= 0) return;
     unit.burntTo = now;
+    if (unit.budget !== null) unit.budget.left -= cycles;
     const spent = cycles * this.maxWeight + unit.residue;
     unit.credit -= Math.floor(spent / unit.weight);
     unit.residue = spent % unit.weight;
@@ -137,6 +201,7 @@ export class Credit2 implements Scheduler {
 
   /** runq_tickle: finds a pCPU that should take `unit` now. */
   private place(unit: Unit): void {
+    if (isParked(unit)) return;
     const now = this.host.now();
     const preferred = unit.vcpu.processor;
     const idle = (p: number): boolean => this.running[p] === null && !this.tickled[p] && this.mayRun(unit, p);
@@ -177,7 +242,7 @@ export class Credit2 implements Scheduler {
     const current = this.running[pcpu] ?? null;
     if (current !== null) this.burn(current, now);
     const stays = current?.vcpu.isRunnable() ?? false;
-    const next = this.candidate(pcpu, now, stays ? current : null);
+    const next = this.candidate(pcpu, now, stays && !isParked(current!) ? current : null);
     if (current !== null && current !== next) {
       current.pcpu = -1;
       if (stays) this.enqueue(current);
@@ -195,7 +260,8 @@ export class Credit2 implements Scheduler {
       next.burntTo = now;
     }
     if (next.credit <= 0) this.reset(next, now);
-    this.ends[pcpu] = now + this.runtime(next, pcpu, now);
+    if (next.budget !== null) this.startPeriod(next.budget, now);
+    this.ends[pcpu] = now + Math.min(this.runtime(next, pcpu, now), this.share(next));
     // Somebody was pushed out: another pCPU may be idle, or run something less entitled.
     if (current !== null && current !== next && stays) this.place(current);
     return next.vcpu;
@@ -208,7 +274,7 @@ export class Credit2 implements Scheduler {
   /** runq_candidate: `current` is what may go on running, null if it can't. */
   private candidate(pcpu: number, now: number, current: Unit | null): Unit | null {
     if (current !== null && !current.yields && now - current.started < RATELIMIT) return current;
-    const first = this.queue.find((unit) => this.mayRun(unit, pcpu)) ?? null;
+    const first = this.queue.find((unit) => this.isEligible(unit, pcpu)) ?? null;
     if (current === null || first === null) return first ?? current;
     return first.credit > current.credit - (current.yields ? YIELD_BIAS : 0) ? first : current;
   }
@@ -223,9 +289,16 @@ export class Credit2 implements Scheduler {
     this.queue.sort((a, b) => b.credit - a.credit);
   }
 
+  /** What of the budget `unit`, which runs, may use before it must look again. */
+  private share({ budget }: Unit): number {
+    if (budget === null) return Infinity;
+    const sharers = this.running.reduce((n, other) => n + (other?.budget === budget ? 1 : 0), 0);
+    return Math.max(MIN_BUDGET, Math.ceil(budget.left / sharers));
+  }
+
   /** How long `unit` may run before `pcpu` should look again: until the first waiting one has more credit. */
   private runtime(unit: Unit, pcpu: number, now: number): number {
-    const waiting = this.queue.find((other) => this.mayRun(other, pcpu));
+    const waiting = this.queue.find((other) => this.isEligible(other, pcpu));
     if (waiting === undefined) return MAX_TIMER;
     const lead = unit.credit - Math.max(waiting.credit, 0);
     const time = Math.ceil((lead * unit.weight) / this.maxWeight);

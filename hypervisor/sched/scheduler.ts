@@ -1,4 +1,5 @@
 /** What every scheduler gives the machine loop. Cycles are absolute machine cycles. */
+import type { Clock } from "../../cpu/core.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 
 export interface Scheduler {
@@ -24,6 +25,7 @@ export interface Scheduler {
 export interface SchedulerHost {
   readonly pcpus: readonly { readonly index: number }[];
   now(): number;
+  readonly queue: Pick<Clock, "schedule" | "cancel">;
   /** Asks `pick` again for `pcpu` as soon as possible. */
   tickle(pcpu: number): void;
 }

@@ -38,6 +38,44 @@ describe("credit2", () => {
     expect(cycles(b) / cycles(a)).toBeLessThan(2.05);
   });
 
+  for (const [cap, vcpus, pcpus] of [
+    [25, 1, 1],
+    [50, 3, 2],
+    [150, 2, 2],
+  ] as const)
+    it(`keeps a domain of ${vcpus} busy vcpus on ${pcpus} pCPUs to its cap of ${cap} percent, also where nobody else wants them`, () => {
+      const m = new FakeMachine({ pcpus });
+      const capped = m.domain({ cap, maxVcpus: vcpus });
+      up(capped);
+      runMachine(m.hv, SECOND);
+      const share = cycles(capped) / SECOND;
+      expect(share).toBeGreaterThan((cap / 100) * 0.97);
+      expect(share).toBeLessThan((cap / 100) * 1.01);
+    });
+
+  it("gives what a capped domain leaves to the others", () => {
+    const m = new FakeMachine();
+    const capped = m.domain({ cap: 20, weight: 1024 });
+    const other = m.domain();
+    up(capped);
+    up(other);
+    runMachine(m.hv, SECOND);
+    expect(cycles(capped) / SECOND).toBeGreaterThan(0.19);
+    expect(cycles(capped) / SECOND).toBeLessThan(0.202);
+    expect(cycles(other) / SECOND).toBeGreaterThan(0.78);
+  });
+
+  it("stops filling budgets when nobody uses them", () => {
+    const m = new FakeMachine();
+    up(m.domain({ cap: 10 }));
+    m.behaviour = (core) => {
+      core.i32[RFLAGS_SYS >>> 2]! |= 0x200;
+      setCycleTo(core, core.now() + 1000);
+      return EXIT_HLT;
+    };
+    expect(runMachine(m.hv, SECOND)).toBe("blocked");
+  });
+
   it("accounts every cycle of every pCPU", () => {
     const m = new FakeMachine({ pcpus: 2 });
     for (const weight of [100, 200, 300]) up(m.domain({ weight, maxVcpus: 2 }));
