@@ -1,4 +1,5 @@
 /** What is compared of a vector, and how exactly. */
+import { bytesToHexArray, bytesToHexString } from "typed-array-utils";
 import { decode } from "../../cpu/decode/decoder.ts";
 import { DECODE_OK, Instruction, OP_ST, ROW_BRANCH } from "../../cpu/decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
@@ -138,9 +139,7 @@ const hex = (value: number, digits: number): string => (value >>> 0).toString(16
 const quad = (words: Uint32Array, at: number): string => hex(words[at + 1]!, 8) + hex(words[at]!, 8);
 /** Bytes as the number they are, highest first. */
 const bytes = (from: Uint8Array, at: number, count: number): string =>
-  Array.from(from.subarray(at, at + count), (byte) => hex(byte, 2))
-    .reverse()
-    .join("");
+  bytesToHexString(from.slice(at, at + count).reverse());
 
 /** Registers of the FXSAVE image: name, first byte, bytes. */
 const FX_FIELDS: readonly (readonly [string, number, number])[] = [
@@ -181,7 +180,7 @@ export function differences(v: Vector, got: State): Difference[] {
 /** The state before the instruction, a line each. */
 export function describe(v: Vector): string[] {
   const { before } = v;
-  const code = Array.from(v.code.subarray(0, v.codeLength), (byte) => hex(byte, 2)).join(" ");
+  const code = bytesToHexArray(v.code.subarray(0, v.codeLength)).join(" ");
   const lines = [`code ${code}, flags ${hex(before.rflags, 6)}, compared ${hex(v.mask, 6)}`];
   for (let n = 0; n < 16; n += 4)
     lines.push([0, 1, 2, 3].map((k) => `${REGISTERS[n + k]!.padStart(3)} ${quad(before.gpr, 2 * (n + k))}`).join("  "));

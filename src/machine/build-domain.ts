@@ -1,5 +1,6 @@
 /** From a DomainConfig to a domain of the hypervisor, ready to be unpaused: what xl create does. */
 
+import { hexStringToBytes } from "typed-array-utils";
 import { BuilderError } from "../../hypervisor/builder/error.ts";
 import type { GuestMemoryWriter } from "../../hypervisor/builder/memory-writer.ts";
 import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
@@ -19,6 +20,8 @@ const EXTRA_FRAMES = 256;
 /** Frames for shared info, grant tables and their status, and what is rounded off. */
 const XEN_PAGES = 128;
 
+const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
+
 /** A domain read and laid out, but not yet on a machine: the slow part, done once even if the domain restarts. */
 export interface PreparedDomain {
   readonly config: DomainConfig;
@@ -36,6 +39,8 @@ export async function prepareDomain(
   if (config.type !== "pvh") fail("config", `type "${config.type}" can't be run yet: only "pvh" domains are`);
   if (!Number.isInteger(config.memory / FRAME) || config.memory <= 0)
     fail("memory", `memory of ${config.memory} bytes is not a whole number of pages`);
+  if (config.uuid !== undefined && !UUID.test(config.uuid))
+    fail("config", `uuid can't be "${config.uuid}": it has the form 01234567-89ab-cdef-0123-456789abcdef`);
   const kernelName = config.kernelName ?? "kernel";
   const kernel = await loadKernel(config.kernel, {
     type: "pvh",
@@ -74,12 +79,8 @@ export function framesOf(prepared: PreparedDomain): number {
 
 /** "xxxxxxxx-xxxx-..." to 16 bytes; without one, made from the name and the number of the domain. */
 function uuidBytes(config: DomainConfig, domid: number): Uint8Array {
+  if (config.uuid !== undefined) return hexStringToBytes(config.uuid);
   const bytes = new Uint8Array(16);
-  if (config.uuid !== undefined) {
-    const hex = config.uuid.replaceAll("-", "");
-    for (let i = 0; i < 16; i++) bytes[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
-    return bytes;
-  }
   // FNV-1a over name and domid, sixteen times with another start; then version 4, variant 1 of RFC 4122.
   const text = new TextEncoder().encode(`${config.name}\0${domid}`);
   for (let i = 0; i < 16; i++) {

@@ -21,17 +21,19 @@ const PAGES = [
 ];
 const run = promisify(execFile);
 
-function example(): string {
-  const block = /```ts\n([\s\S]*?)```/.exec(README);
-  if (block === null) throw new Error("README.md has no example in TypeScript");
-  return block[1]!;
-}
+const EXAMPLES: readonly { subject: string; code: string }[] = [...README.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+  (match) => ({ subject: /from "(xenoscope[\w/]*)"/.exec(match[1]!)?.[1] ?? "", code: match[1]! }),
+);
 
-describe("the example in README.md", () => {
+test("README.md has an example of the machine and one of the machine in a worker", () => {
+  expect(EXAMPLES.map(({ subject }) => subject)).toEqual(["xenoscope", "xenoscope/remote"]);
+});
+
+describe.each(EXAMPLES)("the example of $subject in README.md", ({ code }) => {
   test("runs as it stands there, in the built package", async () => {
     if (!existsSync(join(ROOT, "dist/src/index.js"))) throw new Error("dist is not there: npm run build");
     // In the project's folder "xenoscope" is the package itself, through the exports of package.json.
-    const { stdout, stderr } = await run(process.execPath, ["--input-type=module", "--eval", example()], { cwd: ROOT });
+    const { stdout, stderr } = await run(process.execPath, ["--input-type=module", "--eval", code], { cwd: ROOT });
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^hello: \d+ passed, 0 failed\r?$/m);
     expect(stdout).toMatch(/^all-shutdown \d+ poweroff \{/m);
@@ -42,11 +44,14 @@ describe("the example in README.md", () => {
     const folder = mkdtempSync(join(tmpdir(), "xenoscope-readme-"));
     try {
       writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
-      writeFileSync(join(folder, "example.ts"), example());
+      writeFileSync(join(folder, "example.ts"), code);
       const compilerOptions = {
         noEmit: true,
         rootDir: "/",
-        paths: { xenoscope: [join(ROOT, "dist/src/index.d.ts")] },
+        paths: {
+          xenoscope: [join(ROOT, "dist/src/index.d.ts")],
+          "xenoscope/remote": [join(ROOT, "dist/src/machine/remote.d.ts")],
+        },
         typeRoots: [join(ROOT, "node_modules/@types")],
       };
       const config = { extends: join(ROOT, "tsconfig.json"), compilerOptions, include: ["example.ts"] };

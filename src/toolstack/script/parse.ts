@@ -12,6 +12,7 @@
  * Strings take the escapes \n \r \t \e \\ \" \' \xHH. Cycles may be written 5000000, 5_000_000, 5M or 1.5G.
  */
 
+import { byteToHex } from "typed-array-utils";
 import { didYouMean } from "../suggest.ts";
 import { UserError } from "../user-error.ts";
 
@@ -127,7 +128,7 @@ export function formatAtSend(cycle: number, bytes: Uint8Array): string {
     else if (byte === 0x0d) text += "\\r";
     else if (byte === 0x22 || byte === 0x5c) text += `\\${String.fromCharCode(byte)}`;
     else if (byte >= 0x20 && byte < 0x7f) text += String.fromCharCode(byte);
-    else text += `\\x${byte.toString(16).padStart(2, "0")}`;
+    else text += `\\x${byteToHex(byte)}`;
   }
   return `at ${cycle} send "${text}"`;
 }
