@@ -1,8 +1,10 @@
 /** The table of micro-op emitters, indexed by kind. */
 import * as U from "../uops/uop.ts";
 import { installAlu } from "./emit-alu.ts";
+import { installBits } from "./emit-bits.ts";
 import { installFloat } from "./emit-float.ts";
 import { installMove } from "./emit-move.ts";
+import { installMulDiv } from "./emit-muldiv.ts";
 import { installVector } from "./emit-vector.ts";
 import type { Emitter } from "./emitter.ts";
 
@@ -20,6 +22,8 @@ export function emitTable(): EmitTable {
   if (built === undefined) {
     built = new Array<Emit | undefined>(U.U_KINDS).fill(undefined);
     installAlu(built);
+    installBits(built);
+    installMulDiv(built);
     installMove(built);
     installVector(built);
     installFloat(built);

@@ -4,7 +4,7 @@
  */
 import { S_RAX, S_RDX, SLOTS } from "../arena.ts";
 import { type Core, raise, VEC_DE } from "../core.ts";
-import { setDivHelpers } from "../emit/emit-alu.ts";
+import { setDivHelpers } from "../emit/emit-muldiv.ts";
 import { defineHelper } from "./helpers.ts";
 import { H_OK } from "./uop.ts";
 
