@@ -19,7 +19,7 @@ export type RemoteLimits = Omit<RunLimits, "until"> & { until?: never };
 export type WebWorker = Endpoint & { terminate(): void };
 
 /**
- * A machine elsewhere. Calls are done in the order they are made; each costs about 150 us besides its work. A call rejects
+ * A machine elsewhere. Calls are done in the order they are made; each costs about 100 us besides its work. A call rejects
  * with what the machine threw (MachineConfigError as such), or because the worker ended.
  */
 export interface RemoteMachine {

@@ -1,6 +1,6 @@
 /**
- * The worker's side of remote.ts: one machine, and few calls that do much each, since a call between threads costs as much as
- * a hundred thousand guest instructions. It runs in node:worker_threads and as a module worker of a browser.
+ * The worker's side of remote.ts: one machine, and few calls that do much each, since a call between threads costs about
+ * 100 us, in which guests run thousands of instructions. It runs in node:worker_threads and as a module worker of a browser.
  */
 import { type Endpoint, expose, transfer } from "comlink";
 import type { MachineReport } from "../report/schema.ts";
