@@ -136,7 +136,7 @@ export async function runMachine(
       message: (text) => say(text.includes("\n") ? text : `xenoscope: ${text}`),
     },
   );
-  if (options.showHypervisorLog === true) machine.onLog((line) => say(`(XEN) ${line}`));
+  if (options.showHypervisorLog === true) machine.onLog((line) => say(line));
 
   const live = script === undefined && options.noInput !== true;
   const terminal = live
