@@ -15,7 +15,7 @@ import { LOCAL_TYPES } from "./emitter.ts";
 import { formRegion, type Region } from "./region.ts";
 
 /** Entries of a block before it is translated. */
-const WARM = 1500;
+const WARM = 6000;
 /** Regions to a module, and how many calls of the engine the first of them waits for others. */
 const BATCH = 16;
 const PATIENCE = 24;
