@@ -55,7 +55,9 @@ export async function prepareDomain(
   try {
     const vcpus = config.maxVcpus ?? config.vcpus ?? 1;
     const plan = planPvh({
-      memory: config.memory,
+      // The memory map shows all that the domain may have, and its balloon driver gives back what it should not: Linux reckons
+      // its target from memory/static-max so. Xen populates such a domain on demand; here it has the pages at once.
+      memory: config.maxMemory ?? config.memory,
       vcpus,
       online: (vcpu) => vcpu < (config.vcpus ?? 1),
       kernel,

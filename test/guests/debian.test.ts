@@ -96,14 +96,23 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
   );
 
   it(
-    "end at a reboot when on_reboot says destroy",
+    "balloon between nothing and maxmem, and end at a reboot when on_reboot says destroy",
     async () => {
-      const run = await folder.run([linux("cloud", { more: ['on_reboot = "destroy"'] })], LIMIT, {
-        script: session(["cat /sys/hypervisor/guest_type", "^PVH"], ["reboot -f"]),
+      const memory = "/sys/devices/system/xen_memory/xen_memory0";
+      const guest = linux("cloud", { more: ["maxmem = 320", 'on_reboot = "destroy"'] });
+      const run = await folder.run([guest], LIMIT, {
+        script: session(
+          // What memory says, less the page at 0 and the hole below 1 MiB.
+          [`cat ${memory}/info/current_kb`, "^261756\\s"],
+          [`echo 150000 > ${memory}/target_kb; sleep 2; cat ${memory}/info/current_kb`, "^150000\\s"],
+          [`echo 300000 > ${memory}/target_kb; sleep 2; cat ${memory}/info/current_kb`, "^300000\\s"],
+          ["reboot -f"],
+        ),
       });
       expect(run.stderr).toMatch(/cloud \(domain 1\): reboot at cycle/);
       expect(run.stderr).not.toContain("restarted");
       expect(run.code).toBe(0);
+      expect(run.stdout).not.toMatch(LINUX_TROUBLE);
     },
     BOOT,
   );
