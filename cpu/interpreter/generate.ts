@@ -17,6 +17,8 @@ import * as U from "../uops/uop.ts";
 import { BLOCK, CTX, ENT, I, InterpreterEmitter, LIN, LINK, LOCAL_TYPES, PC, RIPL, SCRATCH, ST, X } from "./emitter.ts";
 import { reload, storeRip, terminals } from "./terminals.ts";
 
+const RUN_TYPE: FunctionType = { params: [I32], results: [I32] };
+
 export const RUN_MISS = 5;
 /** The block in BLOCK has become warm: RIP is its first instruction, which has not been executed. */
 export const RUN_HOT = 6;
@@ -112,9 +114,14 @@ function lookUp(w: Assembler): void {
   w.end();
 }
 
+/** Indices of the module's own functions. */
+const CHAIN: number = IMPORTS.length + 1;
+/** Index of TRANSLATED_TYPE: behind the types of the imports and of the two functions. */
+const TRANSLATED: number = IMPORTS.length + 2;
+
 /**
- * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or enters its
- * translation, which goes on here (TRANSLATED_GOES_ON) or returns what `run` returns.
+ * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
+ * `chain`, which runs translations as long as there are some, and goes on where it stops.
  */
 function warmth(w: Assembler, enter: Label): void {
   w.get(BLOCK);
@@ -125,11 +132,9 @@ function warmth(w: Assembler, enter: Label): void {
   w.i32(0);
   w.op(OP.i32_lt_s);
   w.if();
-  w.get(RIPL);
-  w.i32(-1);
-  w.get(I);
-  w.op(OP.i32_sub);
-  w.callIndirect(IMPORTS.length + 1);
+  storeRip(w);
+  w.get(BLOCK);
+  w.call(CHAIN);
   w.tee(ST);
   w.i32(TRANSLATED_GOES_ON);
   w.op(OP.i32_ne);
@@ -137,9 +142,7 @@ function warmth(w: Assembler, enter: Label): void {
   w.get(ST);
   w.op(OP.return);
   w.end();
-  w.i32(0);
-  w.mem(MEM.i64_load, A.RIP);
-  w.set(RIPL);
+  loadRip(w);
   w.i32(0);
   w.set(LINK);
   w.i32(0);
@@ -160,6 +163,52 @@ function warmth(w: Assembler, enter: Label): void {
   w.op(OP.return);
   w.end();
   w.end();
+}
+
+function loadRip(w: Assembler): void {
+  w.i32(0);
+  w.mem(MEM.i64_load, A.RIP);
+  w.set(RIPL);
+}
+
+/**
+ * chain(block): runs the translation of `block` at RIP, and then those of the blocks that follow, until one has none: then it
+ * returns TRANSLATED_GOES_ON with RIP there. Other answers are what `run` returns. A small function of its own, because V8 keeps the
+ * registers of a small one better than those of the interpreter.
+ */
+function chainCode(): Uint8Array {
+  const w = new Assembler();
+  reload(w);
+  loadRip(w);
+  const next = w.loop();
+  w.get(BLOCK);
+  w.mem(MEM.i32_load, U.BLOCK_HEAT);
+  w.tee(I);
+  w.i32(0);
+  w.op(OP.i32_ge_s);
+  w.if();
+  storeRip(w);
+  w.i32(TRANSLATED_GOES_ON);
+  w.op(OP.return);
+  w.end();
+  w.get(RIPL);
+  w.i32(-1);
+  w.get(I);
+  w.op(OP.i32_sub);
+  w.callIndirect(TRANSLATED);
+  w.tee(ST);
+  w.i32(TRANSLATED_GOES_ON);
+  w.op(OP.i32_ne);
+  w.if();
+  w.get(ST);
+  w.op(OP.return);
+  w.end();
+  loadRip(w);
+  lookUp(w);
+  w.br(next);
+  w.end();
+  w.op(OP.unreachable);
+  return w.bytes.slice(0, w.length);
 }
 
 /** @returns the bytes of the interpreter's module for a memory of `memoryPages` pages of 64 KiB. */
@@ -219,7 +268,10 @@ export function generateInterpreter(memoryPages: number): Uint8Array {
   return buildModule(
     memoryPages,
     IMPORTS,
-    [{ name: "run", type: { params: [I32], results: [I32] }, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length) }],
+    [
+      { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length) },
+      { name: "chain", type: RUN_TYPE, locals: LOCAL_TYPES, code: chainCode() },
+    ],
     true,
     [TRANSLATED_TYPE],
   );

@@ -124,12 +124,17 @@ export function updateView(core: Core): void {
   }
 }
 
+/** DR7 bits 7..0: some breakpoint is enabled. */
+const ENABLED = 0xff;
+
 export const hasCodeBreakpoint = (dr7: number): boolean => {
+  if (!(dr7 & ENABLED)) return false;
   for (let n = 0; n < 4; n++) if (dr7 & (3 << (n * 2)) && !(dr7 & (3 << (16 + n * 4)))) return true;
   return false;
 };
 
 export const hasDataBreakpoint = (dr7: number): boolean => {
+  if (!(dr7 & ENABLED)) return false;
   for (let n = 0; n < 4; n++) if (dr7 & (3 << (n * 2)) && dr7 & (1 << (16 + n * 4))) return true;
   return false;
 };
