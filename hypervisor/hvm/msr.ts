@@ -22,11 +22,14 @@ export function createMsrBitmap(): Uint8Array {
   return bitmap;
 }
 
+/** AMD64_NB_CFG and K8_ENABLE_C1E read as zero and take any value: Linux on AMD asks for both (hvm_msr_read_intercept). */
+const READ_AS_ZERO: readonly number[] = [0xc001001f, 0xc0010055];
+
 const value = new MsrValue();
 
 /** Value of `msr`, or null for #GP. The core must be active. */
 export function readGuestMsr(vcpu: Vcpu, msr: number): bigint | null {
-  if (msr === MSR_XEN_HYPERCALL_PAGE) return 0n;
+  if (msr === MSR_XEN_HYPERCALL_PAGE || READ_AS_ZERO.includes(msr)) return 0n;
   if (!readMsr(vcpu.core, msr, value)) return null;
   return (BigInt(value.hi >>> 0) << 32n) | BigInt(value.lo >>> 0);
 }
@@ -34,6 +37,7 @@ export function readGuestMsr(vcpu: Vcpu, msr: number): bigint | null {
 /** @returns false for #GP. The core must be active. */
 export function writeGuestMsr(vcpu: Vcpu, msr: number, written: bigint): boolean {
   if (msr === MSR_XEN_HYPERCALL_PAGE) return writeHypercallPage(vcpu, written);
+  if (READ_AS_ZERO.includes(msr)) return true;
   const lo = Number(BigInt.asIntN(32, written));
   const hi = Number(BigInt.asIntN(32, written >> 32n));
   return writeMsr(vcpu.core, msr, lo, hi) === H_OK;
