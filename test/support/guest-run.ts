@@ -78,4 +78,4 @@ export class RunFolder {
 
 /** What must not stand on a Linux console. */
 export const LINUX_TROUBLE: RegExp =
-  /BUG:|WARNING:|Call Trace|Oops|general protection|segfault|\bstalls?\b|lockup|unchecked MSR|Unhandled|nobody cared|panic/i;
+  /BUG:|WARNING: (?!See http)|Call Trace|Oops:|general protection|segfault|\bstalls?\b|lockup|unchecked MSR|Unhandled|nobody cared|panic/i;
