@@ -61,6 +61,15 @@ describe("busy domains", () => {
   );
 
   it(
+    "with a cap get no more than that, and the CPU idles",
+    async () => {
+      const run = await folder.run([own("capped", FOREVER, "cap = 25")], ["--max-cycles", "800M"], { report: true });
+      expect(guestCycles(run.report!.domains[0]!) / 800e6).toBeCloseTo(0.25, 1);
+    },
+    SLOW,
+  );
+
+  it(
     "stay on the CPUs that cpus names",
     async () => {
       const guests = [own("a", FOREVER, 'cpus = "0"'), own("b", FOREVER, 'cpus = "0"')];

@@ -43,14 +43,19 @@ const LOCK_STALE_MS = 20 * 60_000;
 
 /** Several test files may want the kernels at once: one fetches, the others wait. */
 async function fetchOnce(): Promise<string> {
-  mkdirSync(cacheFolder(), { recursive: true });
+  try {
+    mkdirSync(cacheFolder(), { recursive: true });
+  } catch (error) {
+    return String(error);
+  }
   const lock = join(cacheFolder(), ".fetching-for-tests");
   for (;;) {
     if (cached() !== undefined) return "";
     try {
       mkdirSync(lock);
       break;
-    } catch {
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") return String(error);
       const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
       if (age > LOCK_STALE_MS) rmSync(lock, { recursive: true, force: true });
       await new Promise((resolve) => setTimeout(resolve, 500));
