@@ -155,29 +155,41 @@ export function squareRoot(ctx: FloatContext, fmt: FloatFormat, a: Operand): big
   return roundPack(ctx, fmt, 0, (root << 1n) | sticky, (a.exp - shift) / 2 - 1);
 }
 
-/** a * b + c with one rounding; NaNs are taken in the order a, b, c (FMA3's 213 form gives the others by permutation). */
-export function fusedMultiplyAdd(ctx: FloatContext, fmt: FloatFormat, a: Operand, b: Operand, c: Operand): bigint {
-  const productInvalid = (a.cls === INFINITE && b.cls === ZERO) || (a.cls === ZERO && b.cls === INFINITE);
+/**
+ * a * b + c with one rounding; the signs of the product and of c are inverted by 1. NaNs are taken in the order a, b, c and keep
+ * their sign (SDM volume 1, 14.5.2).
+ */
+export function fusedMultiplyAdd(
+  ctx: FloatContext,
+  fmt: FloatFormat,
+  a: Operand,
+  b: Operand,
+  c: Operand,
+  negateProduct: number,
+  negateAddend: number,
+): bigint {
   if (a.cls >= QNAN || b.cls >= QNAN || c.cls >= QNAN) {
     if (a.cls === SNAN || b.cls === SNAN || c.cls === SNAN) ctx.flags |= IE;
     const chosen = a.cls >= QNAN ? a : b.cls >= QNAN ? b : c;
     return packNaN(fmt, chosen.sign, chosen.sig);
   }
-  const sign = a.sign ^ b.sign;
+  const sign = a.sign ^ b.sign ^ negateProduct;
+  const cSign = c.sign ^ negateAddend;
   const productInfinite = a.cls === INFINITE || b.cls === INFINITE;
-  if (productInvalid || (productInfinite && c.cls === INFINITE && c.sign !== sign)) return invalid(ctx, fmt);
+  if (productInfinite && (a.cls === ZERO || b.cls === ZERO)) return invalid(ctx, fmt);
+  if (productInfinite && c.cls === INFINITE && cSign !== sign) return invalid(ctx, fmt);
   raiseDenormal(ctx, a, b);
   raiseDenormal(ctx, c, c);
   if (productInfinite) return packInfinity(fmt, sign);
-  if (c.cls === INFINITE) return packInfinity(fmt, c.sign);
+  if (c.cls === INFINITE) return packInfinity(fmt, cSign);
   if (a.cls === ZERO || b.cls === ZERO) {
-    if (c.cls === ZERO) return packZero(fmt, c.sign === sign ? sign : ctx.rounding === RC_DOWN ? 1 : 0);
-    return roundPack(ctx, fmt, c.sign, c.sig, c.exp);
+    if (c.cls === ZERO) return packZero(fmt, cSign === sign ? sign : ctx.rounding === RC_DOWN ? 1 : 0);
+    return roundPack(ctx, fmt, cSign, c.sig, c.exp);
   }
   const product = a.sig * b.sig;
   const exp = a.exp + b.exp;
   if (c.cls === ZERO) return roundPack(ctx, fmt, sign, product, exp);
-  return sumInto(ctx, fmt, sign, product, exp, c.sign, c.sig, c.exp);
+  return sumInto(ctx, fmt, sign, product, exp, cSign, c.sig, c.exp);
 }
 
 export const LESS = 0;

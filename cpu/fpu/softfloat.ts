@@ -37,6 +37,7 @@ function format(bits: number, precision: number, exponentBits: number, explicit:
   return { bits, precision, bias, emin: 1 - bias, emax: bias, explicit };
 }
 
+export const F16: FloatFormat = format(16, 11, 5, false);
 export const F32: FloatFormat = format(32, 24, 8, false);
 export const F64: FloatFormat = format(64, 53, 11, false);
 export const F80: FloatFormat = format(80, 64, 15, true);
@@ -108,6 +109,23 @@ function operand(cls: number, sign: number, exp: number, sig: bigint, denormal: 
 
 export function finite(sign: number, sig: bigint, exp: number): Operand {
   return operand(sig === 0n ? ZERO : FINITE, sign, exp, sig, false);
+}
+
+/** A half; only F16C knows it, which has no DAZ for it, and no #D. */
+export function unpackF16(bits: number): Operand {
+  const sign = (bits >>> 15) & 1;
+  const biased = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (biased === 0x1f) {
+    if (fraction === 0) return operand(INFINITE, sign, 0, 0n, false);
+    const cls = fraction & 0x200 ? QNAN : SNAN;
+    return operand(cls, sign, 0, INTEGER_BIT | (BigInt(fraction) << 53n), false);
+  }
+  if (biased === 0) {
+    if (fraction === 0) return operand(ZERO, sign, 0, 0n, false);
+    return operand(FINITE, sign, -24, BigInt(fraction), false);
+  }
+  return operand(FINITE, sign, biased - 25, BigInt(fraction | 0x400), false);
 }
 
 export function unpackF32(ctx: FloatContext, bits: number): Operand {

@@ -90,7 +90,7 @@ function slow(core: Core, fmt: FloatFormat, operation: number, a: number, b: num
 const F64_LEAST = 2 ** -1022;
 const F64_LOW = 2 ** -1021;
 const F64_HIGH = 2 ** 1023;
-const F32_LEAST = 2 ** -126;
+export const F32_LEAST: number = 2 ** -126;
 const F32_LOW = 2 ** -125;
 const F32_HIGH = 2 ** 127;
 
@@ -117,7 +117,7 @@ function calculate(operation: number, a: number, b: number): number {
 }
 
 /** Zero, or of a magnitude from `low` up to and excluding infinity. False for NaNs. */
-function ordinary(x: number, low: number): boolean {
+export function ordinary(x: number, low: number): boolean {
   const magnitude = Math.abs(x);
   return x === 0 || (magnitude >= low && magnitude < Infinity);
 }
