@@ -240,6 +240,8 @@ export class Core {
   readonly u64: BigUint64Array;
   readonly controls: GuestControls = new GuestControls();
   readonly shared: CoreGroup;
+  /** A PV guest's kernel runs at CPL 3: its cycles are the kernel's. */
+  kernelAtUser = false;
   bus: Bus = NO_BUS;
   interrupts: InterruptSource | null = null;
   /**

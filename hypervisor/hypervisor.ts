@@ -15,6 +15,8 @@ import { initVcpu } from "./hvm/vcpu-init.ts";
 import { COST_TLB_FLUSH } from "./hypercalls/costs.ts";
 import { Heap } from "./memory/heap.ts";
 import { MachineMemory } from "./memory/machine-memory.ts";
+import { M2p } from "./pv/m2p.ts";
+import { initPvVcpu } from "./pv/vcpu-init.ts";
 import { idleTo } from "./run.ts";
 import { Credit2 } from "./sched/credit2.ts";
 import type { Scheduler } from "./sched/scheduler.ts";
@@ -86,6 +88,8 @@ export class Hypervisor {
   readonly group: CoreGroup;
   readonly memory: MachineMemory;
   readonly heap: Heap;
+  /** Made with the first PV domain. */
+  m2p: M2p | null = null;
   readonly queue: EventQueue;
   readonly log: Log;
   readonly pcpus: PhysicalCpu[] = [];
@@ -152,10 +156,12 @@ export class Hypervisor {
     if (this.heap.freeFrames < MIN_DOMAIN_FRAMES) throw new RangeError("no machine memory for another domain");
     if (this.freeCores.length + MAX_CORES - this.group.cores.length < options.maxVcpus)
       throw new RangeError(`a machine can't have more than ${MAX_CORES - 1} vcpus`);
+    if (options.type !== undefined && options.type !== "pvh") this.m2p ??= new M2p(this.memory, this.heap);
     const domain = new Domain(this, domid, options);
     this.domains.set(domid, domain);
     for (const vcpu of domain.vcpus) {
-      initVcpu(vcpu);
+      if (domain.isPv) initPvVcpu(vcpu);
+      else initVcpu(vcpu);
       this.scheduler.insert(vcpu);
     }
     updateWallclock(domain);

@@ -15,6 +15,8 @@ import { setRunstate, stoppedState } from "./domain/runstate.ts";
 import { handleExit } from "./hvm/exits.ts";
 import { COST_CONTEXT_SWITCH, COST_SCHEDULE, COST_TIMER } from "./hypercalls/costs.ts";
 import type { Hypervisor, PhysicalCpu } from "./hypervisor.ts";
+import { enterPvGuest } from "./pv/entry.ts";
+import { handlePvExit } from "./pv/exits.ts";
 import { updateVcpuTime } from "./time/pv-clock.ts";
 
 /** Cycles that one pCPU may run ahead of the others. */
@@ -111,9 +113,15 @@ function step(hv: Hypervisor, untilCycle: number): void {
   setCycle(core, p.cycle);
   core.f64[ACCOUNTED >>> 3] = p.cycle;
   hv.inGuest = true;
-  const code = hv.engine.run(core, deadline);
-  account(core);
-  handleExit(vcpu, code);
+  if (vcpu.pv === null) {
+    const code = hv.engine.run(core, deadline);
+    account(core);
+    handleExit(vcpu, code);
+  } else if (!vcpu.pv.checkEvents || enterPvGuest(vcpu)) {
+    const code = hv.engine.run(core, deadline);
+    account(core);
+    handlePvExit(vcpu, code);
+  }
   p.cycle = core.now();
   hv.inGuest = false;
   if (hv.queue.next <= p.cycle) hv.turnEnd = -1;
@@ -141,6 +149,7 @@ function schedule(hv: Hypervisor, p: PhysicalCpu): void {
   if (next === null) return;
   hv.chargeXen("schedule", COST_CONTEXT_SWITCH);
   next.isRunning = true;
+  if (next.pv !== null) next.pv.checkEvents = true;
   next.processor = p.index;
   next.core.activate();
   setRunstate(next, RUNSTATE_running, p.cycle);

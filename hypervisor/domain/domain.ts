@@ -5,13 +5,17 @@ import { LAYOUT_32, LAYOUT_64, type SharedLayout } from "../abi/layout.ts";
 import { SHUTDOWN_crash } from "../abi/sched.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
 import type { Hypervisor } from "../hypervisor.ts";
-import { P2m } from "../memory/p2m.ts";
+import { type GuestFrames, P2m } from "../memory/p2m.ts";
+import { PvFrames } from "../pv/frames.ts";
+import { PvDomain } from "../pv/state.ts";
 import type { ConsoleDaemon, DomainEvents, DomainGrants } from "./services.ts";
 import { Vcpu } from "./vcpu.ts";
 
 /** What a domain is made of. Sizes in frames of 4 KiB. */
 export interface DomainOptions {
   readonly name: string;
+  /** "pv32": a PV domain with the 32-bit (PAE) interface. Default "pvh". */
+  readonly type?: "pvh" | "pv" | "pv32";
   readonly maxVcpus: number;
   /** Most frames that the domain may own (d->max_pages). */
   readonly maxPages: number;
@@ -52,7 +56,9 @@ export class Domain {
   readonly options: DomainOptions;
   readonly name: string;
   readonly uuid: Uint8Array;
-  readonly p2m: P2m;
+  readonly p2m: GuestFrames;
+  /** What only PV domains have; null for PVH. */
+  readonly pv: PvDomain | null = null;
   readonly vcpus: Vcpu[] = [];
   maxPages: number;
   memoryMap: readonly MemoryRegion[];
@@ -108,18 +114,26 @@ export class Domain {
     this.maxPages = options.maxPages;
     this.memoryMap = options.memoryMap ?? [];
     this.createdNs = hypervisor.systemTime();
-    this.p2m = new P2m(
-      hypervisor.memory,
-      hypervisor.heap,
-      hypervisor.nestedFormat,
-      () => hypervisor.flushTlbs(this),
-      tablePool(options.maxVcpus, options.maxPages),
-    );
+    const type = options.type ?? "pvh";
+    this.p2m =
+      type === "pvh"
+        ? new P2m(
+            hypervisor.memory,
+            hypervisor.heap,
+            hypervisor.nestedFormat,
+            () => hypervisor.flushTlbs(this),
+            tablePool(options.maxVcpus, options.maxPages),
+          )
+        : new PvFrames(this);
     this.sharedInfoMfn = this.allocXenPage();
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);
     // Xen has SHUTDOWN_reboot here, for guests that restart a PC so. Ours is a bench for kernels: one that has lost its way must
     // end as a crash, not restart in circles. Guests that know Xen ask for a reboot by SCHEDOP_shutdown.
     this.params[HVM_PARAM_TRIPLE_FAULT_REASON] = BigInt(SHUTDOWN_crash);
+    if (type !== "pvh") {
+      if (type === "pv32") this.layout = LAYOUT_32;
+      this.pv = new PvDomain(this, type === "pv32");
+    }
     for (let id = 0; id < options.maxVcpus; id++) this.vcpus.push(new Vcpu(this, id));
   }
 
@@ -139,6 +153,10 @@ export class Domain {
   /** True if the guest uses 32-bit structures (has_32bit_shinfo). */
   get compat(): boolean {
     return this.layout === LAYOUT_32;
+  }
+
+  get isPv(): boolean {
+    return this.pv !== null;
   }
 
   get isShutDown(): boolean {

@@ -7,6 +7,7 @@ import { VCPU_INFO_BYTES, VCPU_INFO_UPCALL_PENDING } from "../abi/layout.ts";
 import { RUNSTATE_offline, RUNSTATE_runnable } from "../abi/vcpu-op.ts";
 import { XEN_LEGACY_MAX_VCPUS } from "../abi/xen.ts";
 import type { ChargePath } from "../hypervisor.ts";
+import { PvVcpu } from "../pv/state.ts";
 import type { Domain } from "./domain.ts";
 import { setRunstate, stoppedState } from "./runstate.ts";
 
@@ -25,6 +26,8 @@ export class Vcpu {
   readonly domain: Domain;
   readonly id: number;
   readonly core: Core;
+  /** What only vcpus of PV domains have. */
+  readonly pv: PvVcpu | null;
   /** Has a register state to start from: vcpu 0 from the builder, others by VCPUOP_initialise or INIT-SIPI. */
   isInitialised = false;
   pauseFlags: number = VPF_DOWN;
@@ -67,6 +70,7 @@ export class Vcpu {
     this.domain = domain;
     this.id = id;
     this.core = domain.hypervisor.newCore();
+    this.pv = domain.isPv ? new PvVcpu() : null;
     this.resetInfo();
   }
 
@@ -139,6 +143,7 @@ export class Vcpu {
 
   /** Something has become deliverable: wake it, or make the core that runs it look. */
   kick(): void {
+    if (this.pv !== null) this.pv.checkEvents = true;
     this.unblock();
     if (this.isRunning) this.domain.hypervisor.reconsider(this);
   }
