@@ -32,7 +32,9 @@ import {
   ROW_MANDATORY_REP,
   ROW_MANDATORY66,
   ROW_MODRM,
+  ROW_NO_VVVV,
   ROW_NOMOD,
+  ROW_VSIB,
   SEG_CS,
   SEG_DS,
   SEG_ES,
@@ -43,15 +45,18 @@ import {
 import {
   DISPATCH,
   ENC_A,
+  ENC_B,
   ENC_C,
   ENC_D,
   ENC_E,
   ENC_FIXED,
   ENC_G,
+  ENC_H,
   ENC_I,
   ENC_I2,
   ENC_IS,
   ENC_J,
+  ENC_L,
   ENC_MASK,
   ENC_NONE,
   ENC_O,
@@ -73,6 +78,9 @@ import {
   ROW_OPERANDS,
   SIZE_BYTES,
   SIZE_CLASS,
+  VEX_DISPATCH,
+  VEX_L,
+  VEX_LONG,
 } from "./table.ts";
 
 /** The longest instruction (SDM volume 2, 2.3.11). */
@@ -164,6 +172,11 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
   }
 
   let map = 0;
+  /** VEX: the variant, or -1 without it. */
+  let vex = -1;
+  let vvvv = 0;
+  let column = 0;
+  let row: number;
   if (opcode === 0x0f) {
     if (p >= limit) return overrun;
     opcode = bytes[p++]!;
@@ -173,11 +186,38 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
       if (p >= limit) return overrun;
       opcode = bytes[p++]!;
     }
+  } else if ((opcode & 0xfe) === 0xc4) {
+    if (p >= limit) return overrun;
+    // Outside 64-bit mode LES and LDS, unless ModRM named a register.
+    if (long || bytes[p]! >= 0xc0) {
+      if ((rex | size66 | rep | lock) !== 0) return DECODE_UD;
+      if (p + (opcode === 0xc4 ? 2 : 1) >= limit) return overrun;
+      let fields = bytes[p++]!;
+      if (opcode === 0xc4) {
+        // Inverted R, X, B: as in a REX prefix.
+        rex = long ? ((fields >> 5) ^ 7) | 0x40 : 0;
+        map = fields & 31;
+        fields = bytes[p++]!;
+        rex |= long ? (fields >> 4) & 8 : 0;
+      } else {
+        rex = long ? ((fields >> 5) & 4) ^ 0x44 : 0;
+        map = 1;
+        fields &= 0x7f;
+      }
+      opcode = bytes[p++]!;
+      if (map === 0 || map > 3) return DECODE_UD;
+      vex = (long ? VEX_LONG : 0) | ((fields >> 1) & VEX_L) | (fields >> 7);
+      vvvv = ((fields >> 3) & 15) ^ 15;
+      column = fields & 3;
+    }
   }
 
-  const column = rep === 0 ? size66 : rep === 0xf3 ? 2 : 3;
-  const variant = long ? 1 + ((rex >> 3) & 1) : 0;
-  let row = DISPATCH[(variant << 12) | (map << 10) | (column << 8) | opcode]!;
+  if (vex >= 0) row = VEX_DISPATCH[(vex << 12) | (column << 10) | (map << 8) | opcode]!;
+  else {
+    column = rep === 0 ? size66 : rep === 0xf3 ? 2 : 3;
+    const variant = long ? 1 + ((rex >> 3) & 1) : 0;
+    row = DISPATCH[(variant << 12) | (map << 10) | (column << 8) | opcode]!;
+  }
   if (row < 0) {
     if (p >= limit) return overrun;
     row = GROUPS[((-1 - row) << 8) | bytes[p]!]!;
@@ -185,6 +225,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
   if (row === 0) return DECODE_UD;
   if (opcode === 0x90 && map === 0 && (rex & 1) !== 0) row = ROW_XCHG_AX; // XCHG r8, rAX; also with F3.
   const flags = ROW_FLAGS[row]!;
+  if ((flags & ROW_NO_VVVV) !== 0 && vvvv !== 0) return DECODE_UD;
 
   // Operand and address size.
   let opSize: number;
@@ -216,6 +257,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
       memory = true;
       let dispSize = mod === 2 ? (addrSize === 2 ? 2 : 4) : mod;
       let rm = modrm & 7;
+      if ((flags & ROW_VSIB) !== 0 && (rm !== 4 || addrSize === 2)) return DECODE_UD;
       if (addrSize === 2) {
         if (rm === 6 && mod === 0) dispSize = 2;
         else {
@@ -229,7 +271,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
           const sib = bytes[p++]!;
           rm = sib & 7;
           index = ((sib >> 3) & 7) | ((rex & 2) << 2);
-          if (index === 4) index = REG_NONE;
+          if (index === 4 && (flags & ROW_VSIB) === 0) index = REG_NONE;
           else scale = sib >> 6;
           if (rm === 5 && mod === 0) dispSize = 4;
           else base = rm | ((rex & 1) << 3);
@@ -357,6 +399,19 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
         p += bytesOf;
         break;
       }
+      case ENC_H:
+        operandKind = OP_XMM;
+        register = long ? vvvv : vvvv & 7;
+        break;
+      case ENC_B:
+        register = long ? vvvv : vvvv & 7;
+        break;
+      case ENC_L:
+        operandKind = OP_XMM;
+        if (p >= limit) return overrun;
+        register = bytes[p++]! >> 4;
+        if (!long) register &= 7;
+        break;
       case ENC_IS:
         operandKind = OP_IMM;
         if (p >= limit) return overrun;
@@ -400,6 +455,8 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
     size[i] = bytesOf;
   }
 
+  // Destination, index and mask of a gather must all differ.
+  if ((flags & ROW_VSIB) !== 0 && (reg[0] === index || reg[2] === index || reg[0] === reg[2])) return DECODE_UD;
   if (lock !== 0 && ((flags & ROW_LOCKABLE) === 0 || kind[0] !== OP_MEM)) return DECODE_UD;
 
   ins.row = row;

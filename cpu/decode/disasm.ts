@@ -27,6 +27,7 @@ const SIZE_PTR: Readonly<Record<number, string>> = {
   8: "qword ptr ",
   10: "tbyte ptr ",
   16: "xmmword ptr ",
+  32: "ymmword ptr ",
 };
 
 /** Names of mnemonics that the SDM spells by operand size: for 2, 4 and 8 bytes. */
@@ -76,6 +77,19 @@ function pair(hi: number, lo: number): bigint {
   return (BigInt(hi) << 32n) | BigInt(lo >>> 0);
 }
 
+function vectorName(reg: number, size: number): string {
+  return `${size === 32 ? "ymm" : "xmm"}${reg}`;
+}
+
+function indexName(ins: I.Instruction): string {
+  const flags = ROW_FLAGS[ins.row]!;
+  if ((flags & I.ROW_VSIB) === 0) return registerName(ins.index, ins.addrSize);
+  // Dword indices need no more bytes than the values have if those are dwords, half as many if they are qwords.
+  const dwords = /GATHERD/.test(M.MNEMONIC_NAMES[ins.mn]!);
+  const long = (flags & I.ROW_L256) !== 0 && !(dwords && ins.size[1] === 8);
+  return vectorName(ins.index, long ? 32 : 16);
+}
+
 function memory(ins: I.Instruction, operand: number): string {
   const size = SIZE_PTR[ins.size[operand]!] ?? "";
   const segment = ins.segOverride !== 0 ? `${SEGMENTS[ins.seg]}:` : "";
@@ -86,7 +100,7 @@ function memory(ins: I.Instruction, operand: number): string {
   if (ins.base === I.REG_RIP) parts.push(ins.addrSize === 4 ? "eip" : "rip");
   else if (ins.base !== I.REG_NONE) parts.push(registerName(ins.base, ins.addrSize));
   if (ins.index !== I.REG_NONE) {
-    parts.push(registerName(ins.index, ins.addrSize) + (ins.scale === 0 ? "" : `*${1 << ins.scale}`));
+    parts.push(indexName(ins) + (ins.scale === 0 ? "" : `*${1 << ins.scale}`));
   }
   let text = parts.join("+");
   if (parts.length === 0) text = hex(BigInt.asUintN(ins.addrSize * 8, BigInt(ins.disp)));
@@ -124,7 +138,7 @@ function operandText(ins: I.Instruction, i: number, rip: bigint): string {
     case I.OP_REL:
       return hex(target(ins, rip));
     case I.OP_XMM:
-      return `xmm${reg}`;
+      return vectorName(reg, ins.size[i]!);
     case I.OP_MMX:
       return `mm${reg}`;
     case I.OP_ST:

@@ -13,7 +13,7 @@ export const OP_IMM = 3;
 export const OP_IMM2 = 4;
 /** Relative branch target: signed displacement `immLo`:`immHi` from the end of the instruction. */
 export const OP_REL = 5;
-/** XMM register `reg[i]` 0..15; `size[i]` is the part that the instruction uses. */
+/** XMM or YMM register `reg[i]` 0..15; `size[i]` is the part that the instruction uses, 32 for a YMM register. */
 export const OP_XMM = 6;
 /** MMX register `reg[i]` 0..7. */
 export const OP_MMX = 7;
@@ -121,6 +121,16 @@ export const ROW_NOMOD = 0x400000;
 /** A 66, F2 or F3 prefix is part of the opcode (66 is then no operand size). */
 export const ROW_MANDATORY66 = 0x800000;
 export const ROW_MANDATORY_REP = 0x1000000;
+/** Encoded with a VEX prefix: #UD in real-address and virtual-8086 mode. */
+export const ROW_VEX = 0x2000000;
+/** Touches AVX state: #UD without CR4.OSXSAVE and XCR0[2:1], #NM if CR0.TS. With ROW_ALIGN16 memory must be aligned to its size. */
+export const ROW_AVX = 0x4000000;
+/** The index of the memory operand is an XMM or YMM register. */
+export const ROW_VSIB = 0x8000000;
+/** VEX.L: the vectors have 32 bytes. */
+export const ROW_L256 = 0x10000000;
+/** VEX.vvvv names nothing and must be 1111. */
+export const ROW_NO_VVVV = 0x20000000;
 
 /** CPUID features, `ROW_FEATURE[row]`. FEATURE_BASE is present on every x86-64 processor's integer core. */
 export const FEATURE_BASE = 0;
@@ -166,6 +176,11 @@ export const FEATURE_CLZERO = 39;
 export const FEATURE_SSE4A = 40;
 export const FEATURE_SMX = 41;
 export const FEATURE_PREFETCHW = 42;
+export const FEATURE_AVX = 43;
+export const FEATURE_AVX2 = 44;
+export const FEATURE_FMA = 45;
+export const FEATURE_F16C = 46;
+export const FEATURE_BMI2 = 47;
 
 /** At most this many operands. */
 export const MAX_OPERANDS = 4;
@@ -206,7 +221,7 @@ export class Instruction {
   readonly size: Uint16Array = new Uint16Array(MAX_OPERANDS);
   /** 0..15, REG_RIP or REG_NONE. */
   base: number = REG_NONE;
-  /** 0..15 or REG_NONE. */
+  /** 0..15 or REG_NONE; a vector register if the row is ROW_VSIB. */
   index: number = REG_NONE;
   /** Shift of the index, 0..3. */
   scale: number = 0;

@@ -3,6 +3,8 @@
 // IRET, JRCXZ and their like carry their size in `opSize` or `addrSize`. Far forms are CALLF, JMPF, RETF.
 // Jcc, SETcc and CMOVcc are contiguous: MN_JO + condition code, and so on.
 
+import { VEX_MNEMONICS } from "./table-vex.ts";
+
 export const MN_INVALID = 0;
 export const MN_JO = 1;
 export const MN_JNO = 2;
@@ -621,7 +623,9 @@ export const MN_XSAVES64 = 614;
 export const MN_XSETBV = 615;
 
 /** Name of each mnemonic, indexed by its number. */
-export const MNEMONIC_NAMES: readonly string[] = `
+/** Those of the opcode tables' VEX rows follow the ones that have constants: `mnemonic` finds them. */
+export const MNEMONIC_NAMES: readonly string[] = [
+  ...`
 INVALID JO JNO JB JAE JE JNE JBE JA JS JNS JP JNP JL JGE JLE JG SETO SETNO SETB SETAE SETE SETNE SETBE SETA
 SETS SETNS SETP SETNP SETL SETGE SETLE SETG CMOVO CMOVNO CMOVB CMOVAE CMOVE CMOVNE CMOVBE CMOVA CMOVS CMOVNS
 CMOVP CMOVNP CMOVL CMOVGE CMOVLE CMOVG AAA AAD AAM AAS ADC ADCX ADD ADDPD ADDPS ADDSD ADDSS ADDSUBPD ADDSUBPS
@@ -662,5 +666,16 @@ VMLOAD VMMCALL VMPTRLD VMPTRST VMREAD VMRESUME VMRUN VMSAVE VMWRITE VMXOFF VMXON
 WRMSR WRPKRU XADD XCHG XGETBV XLAT XOR XORPD XORPS XRSTOR XRSTOR64 XRSTORS XRSTORS64 XSAVE XSAVE64 XSAVEC
 XSAVEC64 XSAVEOPT XSAVEOPT64 XSAVES XSAVES64 XSETBV
 `
-  .trim()
-  .split(/\s+/);
+    .trim()
+    .split(/\s+/),
+  ...VEX_MNEMONICS,
+];
+
+const NUMBERS: ReadonlyMap<string, number> = new Map(MNEMONIC_NAMES.map((name, number) => [name, number]));
+
+/** Number of the mnemonic `name`. Throws if there is none: a mistake in the tables. */
+export function mnemonic(name: string): number {
+  const number = NUMBERS.get(name);
+  if (number === undefined) throw new Error(`no mnemonic ${name}`);
+  return number;
+}

@@ -5,7 +5,7 @@
 //
 // prefix      np: none of 66 F2 F3;  nx: not F2 F3 (66 is the operand size);  66, f2, f3: that one (F2, F3 win over
 //             66);  nothing: any, so 66 is the operand size and F2/F3 are repeat prefixes or have no meaning.
-// map         nothing, 0f, 0f 38, 0f 3a. (A VEX row will begin with `vex.` and its fields.)
+// map         nothing, 0f, 0f 38, 0f 3a. (VEX rows begin with `vex.`: table-vex.ts.)
 // opcode      one byte, or a range `50-57` that leaves the low three bits to a Z operand.
 // `cc`        at the end of a mnemonic: sixteen rows, one per condition code.
 // /digit      ModRM.reg; with m or r behind it (also alone: /m, /r) only memory or only register forms.

@@ -1,7 +1,7 @@
 // MMX, SSE, SSE2 and SSE3 opcodes. The line format stands in table-integer.ts.
 
 /** Opcodes of map 0F with an MMX form (no prefix) and an XMM form (66, SSE2); third: the feature of the MMX form. */
-const PACKED: readonly (readonly [string, string, string?])[] = [
+export const PACKED: readonly (readonly [string, string, string?])[] = [
   ["63", "PACKSSWB"],
   ["64", "PCMPGTB"],
   ["65", "PCMPGTW"],
@@ -57,7 +57,7 @@ const PACKED: readonly (readonly [string, string, string?])[] = [
 ];
 
 /** Opcodes of map 0F with PS, PD, SS and SD forms. */
-const FLOATING: readonly (readonly [string, string, string?])[] = [
+export const FLOATING: readonly (readonly [string, string, string?])[] = [
   ["51", "SQRT", "wo"],
   ["58", "ADD"],
   ["59", "MUL"],
@@ -68,7 +68,7 @@ const FLOATING: readonly (readonly [string, string, string?])[] = [
 ];
 
 /** Opcodes of map 0F with PS and PD forms. */
-const FLOATING_PACKED: readonly (readonly [string, string])[] = [
+export const FLOATING_PACKED: readonly (readonly [string, string])[] = [
   ["14", "UNPCKL"],
   ["15", "UNPCKH"],
   ["54", "AND"],

@@ -2,7 +2,7 @@
 // table-integer.ts.
 
 /** Opcodes of map 0F 38 with an MMX form (no prefix) and an XMM form (66). */
-const SSSE3: readonly (readonly [string, string, string?])[] = [
+export const SSSE3: readonly (readonly [string, string, string?])[] = [
   ["00", "PSHUFB"],
   ["01", "PHADDW"],
   ["02", "PHADDD"],

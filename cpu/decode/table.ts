@@ -7,6 +7,7 @@ import { SSE_ROWS } from "./table-sse.ts";
 import { SSE4_ROWS } from "./table-sse4.ts";
 import { SYSTEM_ROWS } from "./table-system.ts";
 import { TWO_BYTE_ROWS } from "./table-two-byte.ts";
+import { VEX_ROWS } from "./table-vex.ts";
 import { X87_ROWS } from "./table-x87.ts";
 
 // How an operand is encoded (low five bits of ROW_OPERANDS; the size class is in the bits above).
@@ -33,6 +34,10 @@ export const ENC_Y = 19;
 /** A fixed general, segment, ST or XMM register, or the value 1: kind and register in ROW_FIXED. */
 export const ENC_FIXED = 20;
 export const ENC_ONE = 21;
+/** VEX.vvvv: vector and general register; bits 7..4 of a byte behind the instruction: vector register. */
+export const ENC_H = 22;
+export const ENC_B = 23;
+export const ENC_L = 24;
 export const ENC_SHIFT = 5;
 export const ENC_MASK = 31;
 
@@ -58,6 +63,7 @@ const SIZE_NAMES = [
   "e",
   "f",
   "o",
+  "qq",
 ];
 /** Size class by its letters. */
 export const SIZE_CLASS: ReadonlyMap<string, number> = new Map(SIZE_NAMES.map((name, i) => [name, i]));
@@ -70,6 +76,7 @@ const FIXED_BYTES: ReadonlyMap<string, number> = new Map([
   ["t", 10],
   ["x", 16],
   ["o", 512],
+  ["qq", 32],
 ]);
 
 /**
@@ -137,6 +144,9 @@ const ENCODINGS: Readonly<Record<string, number>> = {
   O: ENC_O,
   X: ENC_X,
   Y: ENC_Y,
+  H: ENC_H,
+  B: ENC_B,
+  L: ENC_L,
 };
 
 /** Fixed operands: kind, register, size class name. */
@@ -176,6 +186,10 @@ const ATTRIBUTES: Readonly<Record<string, number>> = {
   w0: 0,
   w1: 0,
   unal: 0,
+  rw: 0,
+  al: I.ROW_ALIGN16,
+  avx: I.ROW_AVX,
+  vsib: I.ROW_VSIB,
   sse: I.ROW_SSE,
   nomod: I.ROW_NOMOD,
 };
@@ -222,7 +236,7 @@ interface Row {
   readonly exactModrm: number;
   readonly flags: number;
   readonly feature: number;
-  /** VARIANT_ numbers that the row is valid in. */
+  /** VARIANT_ numbers that the row is valid in; of a VEX row VEX_LONG, VEX_L and VEX_W, put together. */
   readonly variants: readonly number[];
   readonly operands: readonly string[];
 }
@@ -231,7 +245,61 @@ function fail(line: string, why: string): never {
   throw new Error(`opcode table: ${why}: ${line}`);
 }
 
+/** Bits of a VEX row's variants, which are those of the index into VEX_DISPATCH. */
+export const VEX_W = 1;
+export const VEX_L = 2;
+export const VEX_LONG = 4;
+
+/** Sizes in VEX rows that depend on the length of vectors: for 16 and for 32 bytes. */
+const VEX_SIZES: Readonly<Record<string, readonly [string, string]>> = {
+  x: ["x", "qq"],
+  h: ["q", "x"],
+  h4: ["d", "q"],
+  h8: ["w", "d"],
+  dq: ["x", "x"],
+};
+
+/** The variants of a VEX row by its LENGTH and W, and whether it is for 64-bit mode only. */
+function vexVariants(line: string, length: string, w: string, only64: boolean): number[] {
+  const variants: number[] = [];
+  for (let variant = 0; variant < 8; variant++) {
+    const long = (variant & VEX_LONG) !== 0;
+    const wide = (variant & VEX_W) !== 0;
+    const l = (variant & VEX_L) !== 0;
+    if (only64 && !long) continue;
+    if ((length === "128" && l) || (length === "256" && !l)) continue;
+    if (w === "w0" ? wide : w === "w1" ? !wide : w === "w0y" ? wide && long : w !== "wig" && w !== "wy") continue;
+    variants.push(variant);
+  }
+  return variants.length === 0 ? fail(line, "bad VEX fields") : variants;
+}
+
+const VEX_MAPS: Readonly<Record<string, string>> = { "0f": "0f", "0f38": "0f 38", "0f3a": "0f 3a" };
+
+/** A VEX line as the row that a line without VEX would make of the rest of it, one for each length. */
+function parseVexLine(line: string, feature: number): Row[] {
+  const [fields, ...rest] = line.split(/\s+/) as [string, ...string[]];
+  const [, length, prefix, map, w] = fields.split(".") as [string, string, string, string, string];
+  if (length === "x")
+    return ["128", "256"].flatMap((each) => parseVexLine(line.replace("vex.x.", `vex.${each}.`), feature));
+  const wide = length === "256" ? 1 : 0;
+  const operandsAt = rest.findIndex((token) => /^[A-Z][a-z0-9]/.test(token));
+  const operands = operandsAt < 0 ? [] : rest[operandsAt]!.split(",");
+  const sized = operands.map((operand) => operand[0] + (VEX_SIZES[operand.slice(1)]?.[wide] ?? operand.slice(1)));
+  if (operandsAt >= 0) rest[operandsAt] = sized.join(",");
+  const rw = rest.includes("rw") || rest.includes("ro");
+  const text = [prefix, VEX_MAPS[map] ?? fail(line, "bad VEX map"), ...rest, rw ? "" : "wo"].join(" ").trim();
+  const [row] = parseLine(text, feature) as [Row];
+  let flags = (row.flags & ~(I.ROW_SSE | I.ROW_ALIGN16 | I.ROW_MANDATORY66 | I.ROW_MANDATORY_REP)) | I.ROW_VEX;
+  if (operands.some((operand) => "VWUHL".includes(operand[0]!))) flags |= I.ROW_AVX;
+  if (rest.includes("al")) flags |= I.ROW_ALIGN16;
+  if (wide) flags |= I.ROW_L256;
+  if (!operands.some((operand) => "HB".includes(operand[0]!))) flags |= I.ROW_NO_VVVV;
+  return [{ ...row, line, flags, variants: vexVariants(line, length, w, rest.includes("only64")) }];
+}
+
 function parseLine(line: string, feature: number): Row[] {
+  if (line.startsWith("vex.")) return parseVexLine(line, feature);
   const tokens = line.split(/\s+/);
   let at = 0;
   const prefix = PREFIX_COLUMNS[tokens[at]!] === undefined ? undefined : tokens[at++]!;
@@ -343,7 +411,7 @@ const INVALID: Row = {
 function parseTables(): Row[] {
   const rows = [INVALID];
   let feature = I.FEATURE_BASE;
-  const text = [INTEGER_ROWS, TWO_BYTE_ROWS, SYSTEM_ROWS, X87_ROWS, SSE_ROWS, SSE4_ROWS].join("\n");
+  const text = [INTEGER_ROWS, TWO_BYTE_ROWS, SYSTEM_ROWS, X87_ROWS, SSE_ROWS, SSE4_ROWS, VEX_ROWS].join("\n");
   for (const raw of text.split("\n")) {
     const line = raw.trim();
     if (line === "") continue;
@@ -415,6 +483,11 @@ rows.forEach((row, i) => {
  * Prefix columns: 0 none, 1 66, 2 F3, 3 F2.
  */
 export const DISPATCH: Int16Array = new Int16Array(3 << 12);
+/**
+ * The same of VEX prefixes: ((VEX_LONG | VEX_L | VEX_W) << 12) | (prefix column << 10) | (map << 8) | opcode. The columns, in the
+ * order of VEX.pp: 0 none, 1 66, 2 F3, 3 F2.
+ */
+export const VEX_DISPATCH: Int16Array = new Int16Array(8 << 12);
 /** How narrowly a row names its encoding; the narrowest match wins, and two equal ones are an error in the table. */
 function narrowness(row: Row): number {
   return (
@@ -460,12 +533,14 @@ function looksAtModrm(row: Row): boolean {
   return row.form !== 0 || row.digit >= 0 || row.exactModrm >= 0;
 }
 
-/** Fills DISPATCH and returns GROUPS. */
+/** Fills DISPATCH and VEX_DISPATCH and returns GROUPS. */
 function buildDispatch(): Uint16Array {
   const byOpcode: number[][] = [];
+  const vexByOpcode: number[][] = [];
   for (let i = 1; i < rows.length; i++) {
     const row = rows[i]!;
-    for (let opcode = row.first; opcode <= row.last; opcode++) (byOpcode[(row.map << 8) | opcode] ??= []).push(i);
+    const list = row.flags & I.ROW_VEX ? vexByOpcode : byOpcode;
+    for (let opcode = row.first; opcode <= row.last; opcode++) (list[(row.map << 8) | opcode] ??= []).push(i);
   }
   const groups = new Map<string, number>();
   const tables: Uint16Array[] = [];
@@ -501,6 +576,13 @@ function buildDispatch(): Uint16Array {
         DISPATCH[(variant << 12) | base | (column << 8)] = value;
       }
     }
+  });
+  vexByOpcode.forEach((all, mapOpcode) => {
+    for (let variant = 0; variant < 8; variant++)
+      for (let column = 0; column < 4; column++) {
+        const valid = all.filter((i) => rows[i]!.variants.includes(variant) && rows[i]!.columns.includes(column));
+        VEX_DISPATCH[(variant << 12) | (column << 10) | mapOpcode] = cell(valid);
+      }
   });
   const all = new Uint16Array(tables.length << 8);
   tables.forEach((table, group) => {

@@ -48,6 +48,11 @@ const BITS: Readonly<Record<number, readonly [leaf: number, subleaf: number, reg
   [I.FEATURE_SSE4A]: [0x80000001, 0, "ecx", 6],
   [I.FEATURE_SMX]: [1, 0, "ecx", 6],
   [I.FEATURE_PREFETCHW]: [0x80000001, 0, "ecx", 8],
+  [I.FEATURE_AVX]: [1, 0, "ecx", 28],
+  [I.FEATURE_AVX2]: [7, 0, "ebx", 5],
+  [I.FEATURE_FMA]: [1, 0, "ecx", 12],
+  [I.FEATURE_F16C]: [1, 0, "ecx", 29],
+  [I.FEATURE_BMI2]: [7, 0, "ebx", 8],
 };
 
 /**

@@ -11,6 +11,7 @@ import {
   MODE_16,
   MODE_32,
   MODE_64,
+  MODE_AVX,
   MODE_EM,
   MODE_FLAT,
   MODE_LMA,
@@ -37,6 +38,9 @@ export const ACTIVE = 0;
 export const HALTED = 1;
 export const SHUTDOWN = 2;
 export const WAIT_SIPI = 3;
+
+/** SSE and AVX state in XCR0. */
+const XCR0_VECTORS = 6;
 
 const CODE = 1;
 const FLAT_SEGMENTS = [0, CODE, 2, 3];
@@ -83,7 +87,10 @@ export function updateMode(core: Core): void {
   if (cr0 & B.CR0_EM) mode |= MODE_EM;
   if (cr0 & B.CR0_MP) mode |= MODE_MP;
   if (cr4 & B.CR4_OSFXSR) mode |= MODE_OSFXSR;
-  if (cr4 & B.CR4_OSXSAVE) mode |= MODE_OSXSAVE;
+  if (cr4 & B.CR4_OSXSAVE) {
+    mode |= MODE_OSXSAVE;
+    if ((i[A.XCR0 >>> 2]! & XCR0_VECTORS) === XCR0_VECTORS) mode |= MODE_AVX;
+  }
   if (core.controls.delivery === DELIVERY_NONROOT) mode |= MODE_NONROOT;
   const dr7 = i[(A.DR + 56) >>> 2]!;
   if (flags & FLAG_TF || i[A.INTERRUPTIBILITY >>> 2]! & (SHADOW_STI | SHADOW_MOV_SS) || hasCodeBreakpoint(dr7))

@@ -9,7 +9,15 @@
 import * as A from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_UD } from "../core.ts";
 import { decode } from "../decode/decoder.ts";
-import { DECODE_GP, DECODE_MORE, DECODE_OK, Instruction, ROW_SOLO } from "../decode/instruction.ts";
+import {
+  DECODE_GP,
+  DECODE_MORE,
+  DECODE_OK,
+  FEATURE_AVX,
+  Instruction,
+  ROW_AVX,
+  ROW_SOLO,
+} from "../decode/instruction.ts";
 import { MN_BSF, MN_BSR, MN_LZCNT, MN_NOP, MN_PREFETCHW, MN_TZCNT } from "../decode/mnemonics.ts";
 import { ROW_FEATURE, ROW_FLAGS } from "../decode/table.ts";
 import { cpuModel, VENDOR_AMD } from "../system/cpuid.ts";
@@ -306,6 +314,8 @@ export class BlockCache {
     this.features ??= featureSet(this.core.shared.active ?? this.core);
     // 0F 0D are hints about memory; AMD's processors have no register forms, Intel's take them as NOP.
     if (this.amd === 1 && ins.opcode === 0x0d && ins.map === 1 && ins.modrm >= 0xc0) return undefined;
+    // The VEX forms of other features (AES) need AVX too.
+    if (ROW_FLAGS[ins.row]! & ROW_AVX && this.features[FEATURE_AVX] === 0) return undefined;
     if (this.features[ROW_FEATURE[ins.row]!] !== 0) return LIFTERS[ins.mn];
     const older = OLDER.get(ins.mn);
     return older === undefined ? undefined : LIFTERS[older];

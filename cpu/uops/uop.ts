@@ -409,5 +409,7 @@ export const MODE_NONROOT = 0x800;
 export const MODE_LMA = 0x1000;
 /** CR0.MP (WAIT with TS). */
 export const MODE_MP = 0x2000;
+/** CR4.OSXSAVE, and XCR0 has SSE and AVX: VEX-encoded vector instructions are there. */
+export const MODE_AVX = 0x4000;
 
 export const slotAddress = (slot: number): number => CORE + slot;

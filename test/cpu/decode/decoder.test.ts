@@ -3,6 +3,7 @@ import { decode } from "../../../cpu/decode/decoder.ts";
 import * as I from "../../../cpu/decode/instruction.ts";
 import * as M from "../../../cpu/decode/mnemonics.ts";
 import { ROW_FEATURE, ROW_FLAGS } from "../../../cpu/decode/table.ts";
+import { VEX_MNEMONICS } from "../../../cpu/decode/table-vex.ts";
 
 type Mode = 16 | 32 | 64;
 
@@ -131,10 +132,10 @@ describe("memory operands", () => {
     expect(one("a0 34 f2", 16).disp).toBe(0xf234);
   });
 
-  test("a BOUND, LES or LDS with a register operand belongs to VEX and EVEX: undefined here", () => {
+  test("a BOUND, LES or LDS with a register operand belongs to VEX and EVEX, which is undefined here", () => {
     expect(one("c4 00", 32).mn).toBe(M.MN_LES);
-    expect(result("c4 e1 78 58 c1", 32)).toBe(I.DECODE_UD);
-    expect(result("c5 f8 58 c1", 64)).toBe(I.DECODE_UD);
+    expect(M.MNEMONIC_NAMES[one("c4 e1 78 58 c1", 32).mn]).toBe("VADDPS");
+    expect(M.MNEMONIC_NAMES[one("c5 f8 58 c1", 64).mn]).toBe("VADDPS");
     expect(result("62 f1 7c 48 58 c1", 64)).toBe(I.DECODE_UD);
     expect(one("62 00", 32).mn).toBe(M.MN_BOUND);
   });
@@ -294,9 +295,10 @@ describe("row attributes", () => {
 
 describe("mnemonics", () => {
   test("have their number at the place of their name", () => {
-    const { MNEMONIC_NAMES: names, ...constants } = M;
+    const { MNEMONIC_NAMES: names, mnemonic, ...constants } = M;
     const numbers = Object.entries(constants);
-    expect(numbers.length).toBe(names.length);
+    expect(numbers.length).toBe(names.length - VEX_MNEMONICS.length);
+    for (const name of VEX_MNEMONICS) expect(names[mnemonic(name)]).toBe(name);
     for (const [name, number] of numbers) expect(`MN_${names[number]}`).toBe(name);
   });
 
@@ -307,5 +309,31 @@ describe("mnemonics", () => {
       expect(one(`0f 9${hex} c0`).mn).toBe(M.MN_SETO + cc);
       expect(one(`0f 4${hex} c0`).mn).toBe(M.MN_CMOVO + cc);
     }
+  });
+});
+
+describe("VEX prefixes", () => {
+  test("LOCK, 66, F2, F3 and REX before them are undefined, other prefixes are not", () => {
+    for (const prefix of ["f0", "66", "f2", "f3", "48"]) expect(result(`${prefix} c5 f8 58 c1`, 64)).toBe(I.DECODE_UD);
+    for (const prefix of ["67", "65", "2e"]) expect(result(`${prefix} c5 f8 58 01`, 64)).toBe(I.DECODE_OK);
+  });
+
+  test("vvvv must be 1111 where it names nothing", () => {
+    expect(result("c5 f8 28 c1", 64)).toBe(I.DECODE_OK);
+    expect(result("c5 f0 28 c1", 64)).toBe(I.DECODE_UD);
+    expect(result("c5 f0 58 c1", 64)).toBe(I.DECODE_OK);
+  });
+
+  test("VEX.L = 1 is undefined where there are no 256-bit vectors", () => {
+    expect(result("c5 fd 6e c1", 64)).toBe(I.DECODE_UD);
+    expect(result("c5 fe 58 c1", 64)).toBe(I.DECODE_OK);
+    expect(result("c4 e2 74 f2 c1", 64)).toBe(I.DECODE_UD);
+    expect(result("c4 e3 79 06 c1 00", 64)).toBe(I.DECODE_UD);
+  });
+
+  test("registers of a gather must differ", () => {
+    expect(result("c4 e2 79 90 0c 10", 64)).toBe(I.DECODE_OK);
+    expect(result("c4 e2 79 90 04 10", 64)).toBe(I.DECODE_UD);
+    expect(result("c4 e2 71 90 0c 10", 64)).toBe(I.DECODE_UD);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Judge, type Mode } from "./iced.ts";
-import { everyOpcode, randomStrings, STRIDE } from "./strings.ts";
+import { everyOpcode, everyVex, randomStrings, STRIDE } from "./strings.ts";
 
 function judge(bytes: Uint8Array, mode: Mode): { judge: Judge; differences: string[] } {
   const judge = new Judge(bytes, mode);
@@ -23,5 +23,11 @@ describe.each([16, 32, 64] as const)("in %i-bit mode the decoder and iced-x86", 
     const { judge: j, differences } = judge(everyOpcode(mode), mode);
     expect(differences.slice(0, 20)).toEqual([]);
     expect(j.seen.size).toBeGreaterThan(500);
+  });
+
+  test("agree on every VEX opcode", () => {
+    const { judge: j, differences } = judge(everyVex(mode), mode);
+    expect(differences.slice(0, 20)).toEqual([]);
+    expect(j.seen.size).toBeGreaterThan(340);
   });
 });

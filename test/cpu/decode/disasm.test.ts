@@ -25,6 +25,9 @@ describe("the disassembler", () => {
     expect(text("66 0f 6f c8")).toBe("movdqa xmm1, xmm0");
     expect(text("0f 22 d8")).toBe("mov cr3, rax");
     expect(text("8e d8")).toBe("mov ds, ax");
+    expect(text("c5 f4 58 00")).toBe("vaddps ymm0, ymm1, ymmword ptr [rax]");
+    expect(text("c4 e2 f5 92 04 10")).toBe("vgatherdpd ymm0, qword ptr [rax+xmm2], ymm1");
+    expect(text("c4 e2 75 93 04 10")).toBe("vgatherqps xmm0, dword ptr [rax+ymm2], xmm1");
   });
 
   test("names sizes as the SDM does", () => {

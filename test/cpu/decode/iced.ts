@@ -27,7 +27,7 @@ const FEATURES: ReadonlySet<string> = new Set(
   FPU_OLD SMM X64 MMX SSE SSE2 SSE3 SSSE3 SSE4_1 SSE4_2 POPCNT LZCNT BMI1 MOVBE CMPXCHG16B CX8 CMOV FXSR XSAVE
   XSAVEOPT XSAVEC XSAVES FSGSBASE RDTSCP INVPCID SMAP RDRAND RDSEED SYSCALL SEP CLFSH CLFLUSHOPT CLWB MONITOR VMX
   SVM AES PCLMULQDQ ADX SHA PKU RDPID CLZERO SMX PREFETCHW PREFETCHWT1 MULTIBYTENOP PAUSE MSR TSC RDPMC CPUID
-  SKINIT SKINIT_or_SVM UD`.split(/\s+/),
+  SKINIT SKINIT_or_SVM UD AVX AVX2 FMA F16C BMI2`.split(/\s+/),
 );
 
 /** iced's feature names where they are not those of FEATURE_NAMES; INTEL8086 and the like are BASE. */
@@ -58,10 +58,13 @@ const RENAMED: Readonly<Record<string, string>> = {
   fdisi: "fndisi",
   pcmpestrm64: "pcmpestrm", // REX.W: the lengths are RAX and RDX, as `opSize` says
   pcmpestri64: "pcmpestri",
+  vpcmpestrm64: "vpcmpestrm",
+  vpcmpestri64: "vpcmpestri",
 };
 
 /** Their general register counts in a fixed width, in which the tables give it; iced names it by operand size. */
-const FIXED_WIDTH = /^(Arpl|Lar|Lsl|Verr|Verw|Lldt|Ltr|Lmsw|Movmskp[sd]|Pmovmskb|Pinsr[bw]|Pextr[bw]|Extractps)$/;
+const FIXED_WIDTH =
+  /^(Arpl|Lar|Lsl|Verr|Verw|Lldt|Ltr|Lmsw|V?Movmskp[sd]|V?Pmovmskb|V?Pinsr[bw]|V?Pextr[bw]|V?Extractps)$/i;
 
 /** One decoder over a whole buffer of byte strings, so that no string costs an allocation in iced. */
 export class Judge {
@@ -130,7 +133,7 @@ export class Judge {
     const { iced, ours } = this;
     let count = 0;
     while (count < I.MAX_OPERANDS && ours.kind[count] !== I.OP_NONE) count++;
-    if (/^(Maskmov|Xlat)/.test(name)) return ""; // iced counts the implied memory operand
+    if (/^(V?Maskmov(q|dqu)$|Xlat)/i.test(name)) return ""; // iced counts the implied memory operand
     if (/^(Pblendvb|Blendvp|Sha256rnds2)/.test(name)) count--; // iced leaves XMM0 out
     // iced lists ST(0) or leaves it out by instruction; the other register is ModRM.rm in every form.
     const st = ours.kind.subarray(0, count).lastIndexOf(I.OP_ST);
@@ -259,7 +262,7 @@ export class Judge {
     info.free();
     const flags = ROW_FLAGS[ours.row]!;
     const mine = (flags & I.ROW_WRITE0) !== 0 ? "W" : (flags & I.ROW_RW0) !== 0 ? "RW" : "R";
-    if (/^(Ud[01]|Maskmov)/.test(name)) return ""; // no access at all; an implied operand that iced counts
+    if (/^(Ud[01]|V?Maskmov(q|dqu)$)/i.test(name)) return ""; // no access at all; an implied operand that iced counts
     // iced counts XOR r,r and its like as no input; under REP it counts LODS as conditional.
     if (ours.kind[1] === kind && ours.reg[0] === ours.reg[1] && /^(Xor|Sub|Pxor|Psub|Pcmp|Xorp|Pandn|Andnp)/.test(name))
       return "";

@@ -56,3 +56,28 @@ export function everyOpcode(mode: Mode): Uint8Array {
   }
   return bytes;
 }
+
+/** Every opcode of the three VEX maps under every VEX.pp, W and L, for some ModRM bytes; vvvv is mostly 1111, prefixes before are rare. */
+export function everyVex(mode: Mode): Uint8Array {
+  const random = generator(mode + 7);
+  const bytes = new Uint8Array(3 * 4 * 4 * 256 * 12 * STRIDE + STRIDE);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = random() >>> 9;
+  let at = 0;
+  for (let map = 1; map <= 3; map++)
+    for (let fields = 0; fields < 16; fields++)
+      for (let opcode = 0; opcode < 256; opcode++)
+        for (let n = 0; n < 12; n++) {
+          const head: number[] = [];
+          if (random() % 16 === 0) head.push(PREFIXES[random() % PREFIXES.length]!);
+          const vvvv = random() % 3 === 0 ? (random() % 16) << 3 : 0x78;
+          const last = ((fields & 8) << 4) | vvvv | (fields & 7);
+          const registers = (mode === 64 ? (random() % 8) << 5 : 0xe0 ^ ((random() % 2) << 5)) | map;
+          if (map === 1 && fields < 8 && random() % 2 === 0)
+            head.push(0xc5, mode === 64 ? last ^ ((random() % 2) << 7) : last | 0x80 | 0x40);
+          else head.push(0xc4, registers, last);
+          head.push(opcode, (n % 4 === 0 ? 0xc0 : 0) | (n % 8 === 1 ? random() % 256 : ((random() % 8) << 3) | 4));
+          bytes.set(head, at);
+          at += STRIDE;
+        }
+  return bytes;
+}
