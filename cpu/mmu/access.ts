@@ -159,6 +159,15 @@ function resolve(core: Core, lo: number, hi: number, access: number, view: numbe
   return H_OK;
 }
 
+/**
+ * For a hypervisor that goes through its guest's own page tables (no second level): arena address of the byte at hi:lo as `view` may
+ * access it, or -1. The TLB is asked and filled; the fault that a failure records is nobody's.
+ */
+export function locate(core: Core, lo: number, hi: number, write: boolean, view: number): number {
+  if (!isCanonical(hi)) return -1;
+  return resolve(core, lo, hi, write ? ACCESS_WRITE : ACCESS_READ, view) === H_OK ? core.mmu.at : -1;
+}
+
 /** High word of the address `bytes` after hi:lo, which lies in the next page: 32-bit linear addresses wrap. */
 function nextHi(core: Core, lo: number, hi: number, bytes: number): number {
   if ((lo >>> 0) + bytes < 0x100000000) return hi;

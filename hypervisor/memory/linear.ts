@@ -4,6 +4,7 @@ import { ACCESS_READ, ACCESS_WRITE } from "../../cpu/mmu/state.ts";
 import { isCanonical, walk } from "../../cpu/mmu/walker.ts";
 import { H_OK } from "../../cpu/uops/uop.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
+import { guestByte } from "../pv/guest-words.ts";
 
 const TLB_SMAP = DTLB + VIEW_SUPERVISOR_SMAP * TLB_VIEW_BYTES;
 
@@ -14,6 +15,7 @@ const TLB_SMAP = DTLB + VIEW_SUPERVISOR_SMAP * TLB_VIEW_BYTES;
 export function linearToArena(vcpu: Vcpu, address: bigint, write: boolean): number {
   const lo = Number(BigInt.asIntN(32, address));
   const hi = Number(BigInt.asIntN(32, address >> 32n));
+  if (vcpu.pv !== null) return guestByte(vcpu, lo, hi, write);
   if (!isCanonical(hi)) return -1;
   const core = vcpu.core;
   const smap = core.i32[TLB_BASE >>> 2] === TLB_SMAP;
