@@ -1,69 +1,22 @@
 /**
- * CPUID: two named models at the x86-64-v2 level. A feature bit is set only if its instructions are lifted: the table
- * below names, for each bit, a mnemonic that must have a meaning. In NONROOT the hypervisor intercepts CPUID and answers
- * from here, filtered (SDM volume 2, CPUID; APM volume 3, appendix E).
+ * CPUID: what the models report. A feature bit is set only if its instructions are lifted: the tables below name, for each bit,
+ * a mnemonic that must have a meaning. In NONROOT the hypervisor intercepts CPUID and answers from here, filtered
+ * (SDM volume 2, CPUID; APM volume 3, appendix E).
  */
 import { CR4, XCR0 } from "../arena.ts";
 import type { Core } from "../core.ts";
 import * as MN from "../decode/mnemonics.ts";
+import { XSTATE_AVX, XSTATE_SSE, XSTATE_X87 } from "../fpu/xsave.ts";
 import { PHYSICAL_BITS } from "../mmu/state.ts";
 import { LIFTERS } from "../uops/builder.ts";
 import { CR4_OSXSAVE } from "./bits.ts";
+import { type CpuModel, cpuModel, LEVEL_V1, LEVEL_V2, LEVEL_V3, VENDOR_AMD, VENDOR_INTEL } from "./cpu-model.ts";
 
-export const VENDOR_INTEL = 0;
-export const VENDOR_AMD = 1;
-
-export interface CpuModel {
-  readonly name: string;
-  readonly vendor: number;
-  /** Leaf 0: EBX, EDX, ECX in this order, 12 characters. */
-  readonly vendorString: string;
-  /** Leaf 1 EAX. */
-  readonly signature: number;
-  readonly brand: string;
-  /** Frequency of core and TSC in Hz, for leaves 15H and 16H: who makes the core knows its own. */
-  readonly hz: number;
-  /** Value of MSR_ARCH_CAPABILITIES; 0: not reported. */
-  readonly archCapabilities: number;
-}
-
-/** RDCL_NO, SKIP_L1DFL_VMENTRY, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, GDS_NO, RFDS_NO. */
-const NOT_VULNERABLE = 0x0c00e169;
-
-export const MODEL_INTEL: CpuModel = {
-  name: "intel",
-  vendor: VENDOR_INTEL,
-  vendorString: "GenuineIntel",
-  signature: 0x000306c3,
-  brand: "Xenoscope Intel-compatible core (v2)",
-  hz: 1_000_000_000,
-  archCapabilities: NOT_VULNERABLE,
-};
-
-export const MODEL_AMD: CpuModel = {
-  name: "amd",
-  vendor: VENDOR_AMD,
-  vendorString: "AuthenticAMD",
-  signature: 0x00800f12,
-  brand: "Xenoscope AMD-compatible core (v2)",
-  hz: 1_000_000_000,
-  archCapabilities: 0,
-};
-
-const KEY = "cpuid";
-
-/** Gives a core its model. */
-export function setCpuModel(core: Core, model: CpuModel): void {
-  core.attachments.set(KEY, model);
-}
-
-/** The model of a core, MODEL_INTEL unless another was set. */
-export function cpuModel(core: Core): CpuModel {
-  return (core.attachments.get(KEY) as CpuModel | undefined) ?? MODEL_INTEL;
-}
-
-/** A feature: bit number, the mnemonic it needs (MN_INVALID: none), and the vendors that have it (1 Intel, 2 AMD, 3 both). */
-type Feature = readonly [bit: number, mnemonic: number, vendors?: number];
+/**
+ * A feature: bit number, the mnemonic it needs (MN_INVALID: none), the level that it comes with (LEVEL_V1 if absent), and the
+ * vendors that have it (1 Intel, 2 AMD, 3 both).
+ */
+type Feature = readonly [bit: number, mnemonic: number, level?: number, vendors?: number];
 
 const LEAF1_EDX: readonly Feature[] = [
   [0, MN.MN_FADD], // FPU
@@ -90,34 +43,34 @@ const LEAF1_EDX: readonly Feature[] = [
   [28, 0], // HTT: the processor count in EBX is valid
 ];
 const LEAF1_ECX: readonly Feature[] = [
-  [0, MN.MN_ADDSUBPD], // SSE3
-  [1, MN.MN_PCLMULQDQ],
+  [0, MN.MN_ADDSUBPD, LEVEL_V2], // SSE3
+  [1, MN.MN_PCLMULQDQ, LEVEL_V3],
   [3, MN.MN_MONITOR],
-  [9, MN.MN_PSHUFB], // SSSE3
-  [13, MN.MN_CMPXCHG16B],
+  [9, MN.MN_PSHUFB, LEVEL_V2], // SSSE3
+  [13, MN.MN_CMPXCHG16B, LEVEL_V2],
   [17, MN.MN_INVPCID], // PCID
-  [19, MN.MN_BLENDPS], // SSE4.1
-  [20, MN.MN_CRC32], // SSE4.2
+  [19, MN.MN_BLENDPS, LEVEL_V2], // SSE4.1
+  [20, MN.MN_CRC32, LEVEL_V2], // SSE4.2
   [21, 0], // x2APIC
-  [22, MN.MN_MOVBE],
-  [23, MN.MN_POPCNT],
+  [22, MN.MN_MOVBE, LEVEL_V3],
+  [23, MN.MN_POPCNT, LEVEL_V2],
   [24, 0], // TSC deadline timer
-  [25, MN.MN_AESENC],
+  [25, MN.MN_AESENC, LEVEL_V3],
   [26, MN.MN_XSAVE],
   [30, MN.MN_RDRAND],
 ];
 const LEAF7_EBX: readonly Feature[] = [
   [0, MN.MN_RDFSBASE],
-  [1, 0, 1], // TSC_ADJUST
+  [1, 0, LEVEL_V1, 1], // TSC_ADJUST
   [7, 0], // SMEP
   [9, MN.MN_MOVS], // ERMS
   [10, MN.MN_INVPCID],
   [18, MN.MN_RDSEED],
-  [19, MN.MN_ADCX],
+  [19, MN.MN_ADCX, LEVEL_V3],
   [20, MN.MN_STAC],
   [23, MN.MN_CLFLUSHOPT],
   [24, MN.MN_CLWB],
-  [29, MN.MN_SHA1MSG1],
+  [29, MN.MN_SHA1MSG1, LEVEL_V3],
 ];
 const LEAF7_ECX: readonly Feature[] = [
   [2, 0], // UMIP
@@ -134,18 +87,21 @@ const EXT1_EDX: readonly Feature[] = [
   [29, 0], // long mode
 ];
 const EXT1_ECX: readonly Feature[] = [
-  [0, MN.MN_LAHF],
-  [5, MN.MN_LZCNT],
+  [0, MN.MN_LAHF, LEVEL_V2],
+  [5, MN.MN_LZCNT, LEVEL_V3],
   [8, MN.MN_PREFETCHW],
 ];
+/** AVX in leaf 1 ECX. */
+const AVX_BIT = 28;
 /** Bits of leaf 1 EDX that AMD repeats in leaf 80000001 EDX. */
 const EXT1_COMMON = 0x0183f3ff;
 
-function collect(table: readonly Feature[], vendor: number): number {
+function collect(table: readonly Feature[], model: CpuModel): number {
   let bits = 0;
-  for (const [bit, mnemonic, vendors] of table) {
+  for (const [bit, mnemonic, level, vendors] of table) {
     if (mnemonic !== 0 && LIFTERS[mnemonic] === undefined) continue;
-    if (((vendors ?? 3) & (vendor === VENDOR_AMD ? 2 : 1)) === 0) continue;
+    if ((level ?? LEVEL_V1) > model.level) continue;
+    if (((vendors ?? 3) & (model.vendor === VENDOR_AMD ? 2 : 1)) === 0) continue;
     bits |= 1 << bit;
   }
   return bits;
@@ -179,7 +135,6 @@ function answer(eax: number, ebx: number, ecx: number, edx: number): CpuidLeaf {
 const MAX_LEAF = 0x16;
 const MAX_EXTENDED = 0x80000008;
 const BRAND_FIRST = 0x80000002;
-const XSAVE_LEGACY = 576;
 
 /** What CPUID answers for `leaf` and `subleaf` (uint32) on `core`. Unknown leaves of a known range are zero. */
 export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
@@ -201,8 +156,8 @@ export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
       return answer(
         model.signature,
         (apicId << 24) | (Math.min(cores, 255) << 16) | clflush,
-        collect(LEAF1_ECX, v) | osxsave,
-        collect(LEAF1_EDX, v) & (cores > 1 ? -1 : ~(1 << 28)),
+        collect(LEAF1_ECX, model) | osxsave,
+        collect(LEAF1_EDX, model) & (cores > 1 ? -1 : ~(1 << 28)),
       );
     }
     case 2:
@@ -217,7 +172,7 @@ export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
     case 7: {
       if (subleaf !== 0) return answer(0, 0, 0, 0);
       const arch = model.archCapabilities !== 0 ? 1 << 29 : 0;
-      return answer(0, collect(LEAF7_EBX, v), collect(LEAF7_ECX, v), collect(LEAF7_EDX, v) | arch);
+      return answer(0, collect(LEAF7_EBX, model), collect(LEAF7_ECX, model), collect(LEAF7_EDX, model) | arch);
     }
     case 0xb: {
       // Threads of a core: one; cores of the package: all.
@@ -226,7 +181,7 @@ export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
       return subleaf === 1 ? answer(shift, cores, 0x201, apicId) : answer(0, 0, subleaf, apicId);
     }
     case 0xd:
-      return xsave(core, subleaf);
+      return xsave(core, model, subleaf);
     case 0x15:
       return v === VENDOR_INTEL ? answer(1, Math.round(model.hz / 25_000_000), 25_000_000, 0) : answer(0, 0, 0, 0);
     case 0x16: {
@@ -238,9 +193,9 @@ export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
       return answer(MAX_EXTENDED, word(s, 0), word(s, 8), word(s, 4));
     }
     case 0x80000001: {
-      const common = v === VENDOR_AMD ? collect(LEAF1_EDX, v) & EXT1_COMMON : 0;
+      const common = v === VENDOR_AMD ? collect(LEAF1_EDX, model) & EXT1_COMMON : 0;
       const signature = v === VENDOR_AMD ? model.signature : 0;
-      return answer(signature, 0, collect(EXT1_ECX, v), collect(EXT1_EDX, v) | common);
+      return answer(signature, 0, collect(EXT1_ECX, model), collect(EXT1_EDX, model) | common);
     }
     case BRAND_FIRST:
     case BRAND_FIRST + 1:
@@ -269,12 +224,27 @@ function cache(subleaf: number): CpuidLeaf {
   return subleaf === 2 ? answer(0x143, geometry, 511, 0) : answer(0, 0, 0, 0);
 }
 
-/** Leaf 0D: x87 and SSE state. */
-function xsave(core: Core, subleaf: number): CpuidLeaf {
-  if (LIFTERS[MN.MN_XSAVE] === undefined) return answer(0, 0, 0, 0);
-  if (subleaf === 0) return answer(3, XSAVE_LEGACY, XSAVE_LEGACY, 0);
-  if (subleaf !== 1) return answer(0, 0, 0, 0);
-  const has = (mnemonic: number): number => (LIFTERS[mnemonic] === undefined ? 0 : 1);
-  const bits = has(MN.MN_XSAVEOPT) | (has(MN.MN_XSAVEC) << 1) | (has(MN.MN_XSAVES) << 3);
-  return answer(bits, core.i32[XCR0 >>> 2]! ? XSAVE_LEGACY : 0, 0, 0);
+/** Where the legacy area and header of an XSAVE image end, and what the upper halves of the YMM registers take behind it. */
+const XSAVE_LEGACY = 576;
+const XSAVE_AVX = 256;
+
+/** The state components that XCR0 may enable (XSTATE_*): the upper halves of the YMM registers come with AVX. */
+export function xfeatures(model: CpuModel): number {
+  const avx = (collect(LEAF1_ECX, model) >>> AVX_BIT) & 1;
+  return XSTATE_X87 | XSTATE_SSE | (avx ? XSTATE_AVX : 0);
+}
+
+const imageBytes = (components: number): number => XSAVE_LEGACY + (components & XSTATE_AVX ? XSAVE_AVX : 0);
+
+/** Leaf 0D: sizes of the XSAVE image, and what there is of the family. */
+function xsave(core: Core, model: CpuModel, subleaf: number): CpuidLeaf {
+  const all = xfeatures(model);
+  const enabled = core.i32[XCR0 >>> 2]!;
+  if (subleaf === 0) return answer(all, imageBytes(enabled), imageBytes(all), 0);
+  if (subleaf === 1) {
+    const has = (mnemonic: number): number => (LIFTERS[mnemonic] === undefined ? 0 : 1);
+    const bits = has(MN.MN_XSAVEOPT) | (has(MN.MN_XSAVEC) << 1) | (has(MN.MN_XSAVES) << 3);
+    return answer(bits, imageBytes(enabled), 0, 0);
+  }
+  return subleaf === 2 && all & XSTATE_AVX ? answer(XSAVE_AVX, XSAVE_LEGACY, 0, 0) : answer(0, 0, 0, 0);
 }

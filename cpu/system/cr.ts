@@ -13,6 +13,7 @@ import {
   raise,
   VEC_GP,
 } from "../core.ts";
+import { XSTATE_AVX, XSTATE_SSE, XSTATE_X87 } from "../fpu/xsave.ts";
 import { currentPcid, dropContext, newEpoch, selectContext } from "../mmu/contexts.ts";
 import { PHYSICAL_BITS } from "../mmu/state.ts";
 import { invalidatePage } from "../mmu/tlb.ts";
@@ -20,6 +21,8 @@ import { isCanonical, loadPdptes } from "../mmu/walker.ts";
 import { H_OK } from "../uops/uop.ts";
 import { LocalApic } from "./apic.ts";
 import * as B from "./bits.ts";
+import { cpuModel } from "./cpu-model.ts";
+import { xfeatures } from "./cpuid.ts";
 import { exitAt, intercepts } from "./exits.ts";
 import { updateMode } from "./mode.ts";
 import { ATTR_L } from "./segcheck.ts";
@@ -145,9 +148,10 @@ export function writeEfer(core: Core, lo: number, hi: number): number {
   return H_OK;
 }
 
-/** XSETBV to XCR0: x87 always, SSE; nothing beyond exists. */
+/** XSETBV to XCR0: x87 always, no AVX without SSE, nothing that the model has not (SDM volume 1, 13.3). */
 export function writeXcr0(core: Core, index: number, lo: number, hi: number): number {
-  if (index !== 0 || hi !== 0 || !(lo & 1) || lo & ~3) return raise(core, VEC_GP, 0);
+  if (index !== 0 || hi !== 0 || !(lo & XSTATE_X87) || lo & ~xfeatures(cpuModel(core))) return raise(core, VEC_GP, 0);
+  if ((lo & (XSTATE_SSE | XSTATE_AVX)) === XSTATE_AVX) return raise(core, VEC_GP, 0);
   set(core, A.XCR0, lo, 0);
   updateMode(core);
   return H_OK;

@@ -7,7 +7,7 @@ import { type Core, EXIT_RDMSR, EXIT_WRMSR, INTERCEPT_MSR, raise, VEC_GP } from 
 import { PHYSICAL_BITS } from "../mmu/state.ts";
 import { H_OK } from "../uops/uop.ts";
 import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_X2, LocalApic } from "./apic.ts";
-import { cpuModel, VENDOR_AMD, VENDOR_INTEL } from "./cpuid.ts";
+import { cpuModel, VENDOR_AMD, VENDOR_INTEL } from "./cpu-model.ts";
 import { writeEfer } from "./cr.ts";
 import { exitAt, intercepts } from "./exits.ts";
 import { highWord, lowWord, readTsc, setEdxEax, toNumber, writeTsc } from "./tsc.ts";

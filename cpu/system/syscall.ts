@@ -7,7 +7,7 @@ import { type Core, DELIVERY_PV, EXIT_PV, raise, VEC_GP, VEC_UD } from "../core.
 import { FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM, getFlags, setFlags } from "../flags.ts";
 import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, EFER_SCE, is64, isLongMode, setRip, setRsp } from "./bits.ts";
-import { cpuModel, VENDOR_AMD } from "./cpuid.ts";
+import { cpuModel, VENDOR_AMD } from "./cpu-model.ts";
 import { PV_SYSCALL, PV_SYSENTER } from "./exceptions.ts";
 import { loadSegmentRaw, setCpl, updateMode } from "./mode.ts";
 import { noticeInterrupts } from "./rflags.ts";

@@ -20,7 +20,7 @@ import {
 } from "../decode/instruction.ts";
 import { MN_BSF, MN_BSR, MN_LZCNT, MN_NOP, MN_PREFETCHW, MN_TZCNT } from "../decode/mnemonics.ts";
 import { ROW_FEATURE, ROW_FLAGS } from "../decode/table.ts";
-import { cpuModel, VENDOR_AMD } from "../system/cpuid.ts";
+import { cpuModel, VENDOR_AMD } from "../system/cpu-model.ts";
 import { featureSet } from "../system/features.ts";
 import { BlockBuilder, LIFTERS, type Lifter } from "./builder.ts";
 import { defineHelper } from "./helpers.ts";

@@ -2,6 +2,7 @@
 import "./helpers-div.ts";
 import "./lift-alu.ts";
 import "./lift-bits.ts";
+import "./lift-crypto.ts";
 import "./lift-flow.ts";
 import "./lift-misc.ts";
 import "./lift-mmx.ts";

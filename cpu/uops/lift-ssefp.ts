@@ -1,12 +1,11 @@
 /** SSE, SSE2, SSE3 and SSE4.1 floating-point arithmetic, comparisons and conversions: one helper each. */
 import { FPR, S_T0, SLOTS, XMM, XMM_STRIDE } from "../arena.ts";
-import type { Core } from "../core.ts";
 import { type Instruction, OP_IMM, OP_MEM } from "../decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../decode/mnemonics.ts";
 import type { SseOperation } from "../fpu/sse-arith.ts";
 import { IN_GPR, IN_MMX, IN_XMM, SSE_TABLE, type SseEntry } from "../fpu/sse-table.ts";
 import { enterMmx } from "../fpu/x87-transfer.ts";
-import { cpuModel, VENDOR_AMD } from "../system/cpuid.ts";
+import { isAmd } from "../system/cpu-model.ts";
 import { type BlockBuilder, defineLifter, gprSlot, sizeIndex } from "./builder.ts";
 import { defineHelper, SLOTLESS_HELPERS } from "./helpers.ts";
 import { DISP } from "./helpers-integer.ts";
@@ -79,8 +78,6 @@ const FAST: Readonly<Record<string, readonly [number, number]>> = {
   CVTSI2SD: [U_CVTSI2SD32, U_CVTSI2SD64],
   CVTTSD2SI: [U_CVTTSD2SI32, U_CVTTSD2SI64],
 };
-
-const isAmd = (core: Core): boolean => cpuModel(core.shared.active ?? core).vendor === VENDOR_AMD;
 
 for (const [name, entry] of SSE_TABLE) {
   const mnemonic = MNEMONIC_NAMES.indexOf(name);

@@ -4,7 +4,8 @@
  */
 import { CR4 } from "../../cpu/arena.ts";
 import { CR4_OSXSAVE } from "../../cpu/system/bits.ts";
-import { type CpuidLeaf, type CpuModel, cpuid, MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { type CpuModel, MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpu-model.ts";
+import { type CpuidLeaf, cpuid } from "../../cpu/system/cpuid.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { XEN_MAJOR, XEN_MINOR } from "../hypercalls/xen-version.ts";
 import { CPU_FREQUENCY, CPU_KHZ } from "../time/frequency.ts";

@@ -1,5 +1,5 @@
 /** Runs vector files on a core and counts what agrees. */
-import { MODEL_AMD, MODEL_INTEL } from "../../cpu/system/cpuid.ts";
+import { MODEL_AMD, MODEL_INTEL } from "../../cpu/system/cpu-model.ts";
 import type { CpuVendor } from "../machine/api.ts";
 import { UserError } from "../toolstack/user-error.ts";
 import { agrees, type Difference, describe, differences, mnemonicOf } from "./compare.ts";

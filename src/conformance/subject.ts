@@ -30,7 +30,7 @@ import { fillBytes, noteWrite } from "../../cpu/mmu/memory.ts";
 import { invalidatePage } from "../../cpu/mmu/tlb.ts";
 import { Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
-import { type CpuModel, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { type CpuModel, setCpuModel } from "../../cpu/system/cpu-model.ts";
 import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
 import type { Translator } from "../../cpu/translator/translator.ts";
 import { type ConformanceEngine, RUNNERS } from "./engines.ts";

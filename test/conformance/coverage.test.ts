@@ -7,8 +7,8 @@ import { Core, CoreGroup } from "../../cpu/core.ts";
 import { decode } from "../../cpu/decode/decoder.ts";
 import * as I from "../../cpu/decode/instruction.ts";
 import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
-import { ROW_COUNT, ROW_FEATURE, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
-import { MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { FEATURE_NAMES, ROW_COUNT, ROW_FEATURE, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
+import { CPU_MODELS, setCpuModel } from "../../cpu/system/cpu-model.ts";
 import { featureSet } from "../../cpu/system/features.ts";
 import { LIFTERS } from "../../cpu/uops/builder.ts";
 import "../../cpu/uops/lift-all.ts";
@@ -61,12 +61,15 @@ const SYSTEM_TESTS: readonly (readonly [row: RegExp, file: string, title: string
 
 /** By FEATURE_ number: some model has it. */
 function advertised(): Uint8Array {
-  const sets = [MODEL_INTEL, MODEL_AMD].map((model) => {
+  const all = new Uint8Array(FEATURE_NAMES.length);
+  for (const model of CPU_MODELS) {
     const core = new Core(new Arena(1 << 20), 0, new CoreGroup());
     setCpuModel(core, model);
-    return featureSet(core);
-  });
-  return sets[0]!.map((has, feature) => has | sets[1]![feature]!);
+    featureSet(core).forEach((has, feature) => {
+      all[feature]! |= has;
+    });
+  }
+  return all;
 }
 
 /** Vectors by row of the opcode table. */

@@ -22,7 +22,7 @@ import { getFlags, setFlags } from "../../cpu/flags.ts";
 import { writeBytes } from "../../cpu/mmu/memory.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
-import { MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpuid.ts";
+import { MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpu-model.ts";
 import { loadSegmentRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
 import { loadFx, storeFx } from "../../src/conformance/fx-image.ts";
 import { hostIsAmd } from "./host.ts";

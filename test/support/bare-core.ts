@@ -9,6 +9,7 @@ import { newEpoch } from "../../cpu/mmu/contexts.ts";
 import { clearTlbs } from "../../cpu/mmu/tlb.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import * as B from "../../cpu/system/bits.ts";
+import { findCpuModel, setCpuModel } from "../../cpu/system/cpu-model.ts";
 import { loadSegmentRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
 
 export const RAM_BYTES = 0x100000;
@@ -72,6 +73,8 @@ export class BareCore {
   readonly engine: Engine;
 
   constructor(makeRunner?: (engine: Engine, core: Core) => BlockRunner) {
+    // All the instructions that there are.
+    setCpuModel(this.core, findCpuModel("intel", "x86-64-v3"));
     resetCore(this.core);
     this.engine = new Engine(this.core, makeRunner);
   }

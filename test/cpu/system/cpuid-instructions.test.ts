@@ -68,6 +68,14 @@ const CASES: readonly (readonly [title: string, code: string, rax: number])[] = 
   ],
   ["TSC_ADJUST: it is kept", "b9 3b 00 00 00  b8 00 10 00 00  31 d2  0f 30  31 c0  0f 32", 0x1000],
   ["INVPCID: everything", `b8 02 00 00 00  66 0f 38 82 06  ${ONE}`, 1],
+  ["PCLMULQDQ: 3 times 3 without a carry", "b8 03 00 00 00  66 0f 6e c0  66 0f 3a 44 c0 00  66 0f 7e c0", 5],
+  // SubBytes makes 0x63 of 0.
+  ["AES: the last round of zeros", "66 0f ef c0  66 0f 38 dd c0  66 0f 7e c0", 0x63636363],
+  [
+    "SHA: SHA1NEXTE rotates a word by 30 bits",
+    "b8 04 00 00 00  66 0f 6e c0  66 0f 73 f8 0c  66 0f ef c9  0f 38 c8 c1  66 0f 73 d8 0c  66 0f 7e c0",
+    1,
+  ],
   ["ADX: ADCX adds the carry", "bb 05 00 00 00  31 c0  f9  66 0f 38 f6 c3", 6],
   ["CLFLUSHOPT of a mapped line", `66 0f ae 3e  ${ONE}`, 1],
   ["CLWB of a mapped line", `66 0f ae 36  ${ONE}`, 1],
