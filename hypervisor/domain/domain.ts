@@ -78,8 +78,10 @@ export class Domain {
   grants: DomainGrants | null = null;
   /** Set by the daemons when the domain is introduced. */
   console: ConsoleDaemon | null = null;
-  /** Frames of XENMAPSPACE_grant_table and others that are Xen's pages shared with this domain, to be freed with it. */
+  /** Frames of Xen's that exist for this domain, to be freed with it. */
   readonly xenPages: number[] = [];
+  /** Those of them that the guest may map: shared_info, grant tables (share_xen_page_with_guest). */
+  readonly sharedPages: Set<number> = new Set();
   /** Where in the guest's memory those are that it has placed: guest frame by machine frame. */
   readonly xenPageGfns: Map<number, number> = new Map();
   /** Reasons to stand still besides shutdown; > 0 no vcpu runs. */
@@ -126,6 +128,7 @@ export class Domain {
           )
         : new PvFrames(this);
     this.sharedInfoMfn = this.allocXenPage();
+    this.sharedPages.add(this.sharedInfoMfn);
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);
     // Xen has SHUTDOWN_reboot here, for guests that restart a PC so. Ours is a bench for kernels: one that has lost its way must
     // end as a crash, not restart in circles. Guests that know Xen ask for a reboot by SCHEDOP_shutdown.
@@ -137,7 +140,7 @@ export class Domain {
     for (let id = 0; id < options.maxVcpus; id++) this.vcpus.push(new Vcpu(this, id));
   }
 
-  /** A zeroed page of Xen's that is shared with the domain, freed when the domain goes. Throws RangeError. */
+  /** A zeroed page of Xen's for the domain, freed when the domain goes. Throws RangeError. */
   allocXenPage(): number {
     const mfn = this.hypervisor.heap.alloc(DOMID_XEN);
     if (mfn < 0) throw new RangeError(`no machine memory for domain ${this.name}`);

@@ -92,7 +92,9 @@ export class SharedTable {
 
   private newPage(): number {
     const mfn = this.domain.hypervisor.heap.alloc(DOMID_XEN);
-    if (mfn >= 0) this.domain.xenPages.push(mfn);
+    if (mfn < 0) return mfn;
+    this.domain.xenPages.push(mfn);
+    this.domain.sharedPages.add(mfn);
     return mfn;
   }
 
@@ -101,6 +103,7 @@ export class SharedTable {
     const gfn = domain.xenPageGfns.get(mfn);
     if (gfn !== undefined && unhook(domain, gfn) !== 0) return;
     domain.xenPages.splice(domain.xenPages.indexOf(mfn), 1);
+    domain.sharedPages.delete(mfn);
     domain.hypervisor.heap.putPage(mfn);
   }
 

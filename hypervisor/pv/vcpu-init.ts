@@ -58,6 +58,7 @@ function resetPvVcpu(vcpu: Vcpu): void {
   loadTableRaw(core, A.GDTR, 0, domain.pv!.addressSpace.gdtLo(vcpu), PERDOMAIN_HI, GDT_LIMIT, 0);
   loadTableRaw(core, A.LDTR, 0, 0, 0, 0, 0);
   loadTableRaw(core, A.TR, 0, 0, 0, 0x67, 0x8b);
+  core.setSlot(A.S_RDX, 0n);
   setFlags(core, FLAG_IF | 2);
 }
 

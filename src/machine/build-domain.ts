@@ -3,6 +3,7 @@
 import { hexStringToBytes } from "typed-array-utils";
 import { BuilderError } from "../../hypervisor/builder/error.ts";
 import type { GuestMemoryWriter } from "../../hypervisor/builder/memory-writer.ts";
+import { type PvPlan, planPv } from "../../hypervisor/builder/pv.ts";
 import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
 import { type Domain, tablePool } from "../../hypervisor/domain/domain.ts";
 import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
@@ -10,6 +11,7 @@ import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { SUPERPAGE_FRAMES } from "../../hypervisor/memory/heap.ts";
 import { P2M_RAM_RW } from "../../hypervisor/memory/p2m.ts";
 import { type DomainConfig, MachineConfigError } from "./api.ts";
+import { fillPvDomain } from "./build-pv.ts";
 import { ImageError } from "./images/error.ts";
 import { loadKernel, loadRamdisk } from "./images/kernel.ts";
 
@@ -25,25 +27,30 @@ const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$
 /** A domain read and laid out, but not yet on a machine: the slow part, done once even if the domain restarts. */
 export interface PreparedDomain {
   readonly config: DomainConfig;
-  readonly plan: PvhPlan;
+  readonly plan: DomainPlan;
 }
+export type DomainPlan = { readonly pvh: PvhPlan; readonly pv: null } | { readonly pvh: null; readonly pv: PvPlan };
 
 /** Unpacks kernel and ramdisk and lays the domain out. Rejects with MachineConfigError. */
 export async function prepareDomain(
   config: DomainConfig,
   onProgress?: (step: string, fraction: number) => void,
 ): Promise<PreparedDomain> {
-  const fail = (part: MachineConfigError["part"], message: string): never => {
+  const fail: (part: MachineConfigError["part"], message: string) => never = (
+    part: MachineConfigError["part"],
+    message: string,
+  ): never => {
     throw new MachineConfigError(message, part, config.name);
   };
-  if (config.type !== "pvh") fail("config", `type "${config.type}" can't be run yet: only "pvh" domains are`);
+  const { type } = config;
+  if (type === "hvm") return fail("config", `type "hvm" can't be run yet: "pv" and "pvh" domains are`);
   if (!Number.isInteger(config.memory / FRAME) || config.memory <= 0)
     fail("memory", `memory of ${config.memory} bytes is not a whole number of pages`);
   if (config.uuid !== undefined && !UUID.test(config.uuid))
     fail("config", `uuid can't be "${config.uuid}": it has the form 01234567-89ab-cdef-0123-456789abcdef`);
   const kernelName = config.kernelName ?? "kernel";
   const kernel = await loadKernel(config.kernel, {
-    type: "pvh",
+    type,
     onProgress: ({ stage, done, total }) => onProgress?.(`${kernelName}: ${stage}`, total === 0 ? 1 : done / total),
   }).catch((error: unknown) => (error instanceof ImageError ? fail("kernel", error.message) : Promise.reject(error)));
   const ramdisk =
@@ -54,7 +61,11 @@ export async function prepareDomain(
         );
   try {
     const vcpus = config.maxVcpus ?? config.vcpus ?? 1;
-    const plan = planPvh({
+    if (type === "pv") {
+      const { memory, cmdline: commandLine } = config;
+      return { config, plan: { pvh: null, pv: planPv({ memory, kernel, ...(ramdisk && { ramdisk }), commandLine }) } };
+    }
+    const pvh = planPvh({
       // The memory map shows all that the domain may have, and its balloon driver gives back what it should not: Linux reckons
       // its target from memory/static-max so. Xen populates such a domain on demand; here it has the pages at once.
       memory: config.maxMemory ?? config.memory,
@@ -64,7 +75,7 @@ export async function prepareDomain(
       ...(ramdisk !== undefined && { ramdisk }),
       commandLine: config.cmdline,
     });
-    return { config, plan };
+    return { config, plan: { pvh, pv: null } };
   } catch (error) {
     if (error instanceof BuilderError) fail("memory", error.message);
     throw error;
@@ -73,7 +84,9 @@ export async function prepareDomain(
 
 /** Frames that the machine needs for a prepared domain: its memory, tables and rings. */
 export function framesOf(prepared: PreparedDomain): number {
-  const own = prepared.plan.regions.reduce((sum, region) => sum + region.length / FRAME, 0);
+  const { config, plan } = prepared;
+  if (plan.pv !== null) return (config.maxMemory ?? config.memory) / FRAME + EXTRA_FRAMES + XEN_PAGES;
+  const own = plan.pvh.regions.reduce((sum, region) => sum + region.length / FRAME, 0);
   const max = Math.max(own, (prepared.config.maxMemory ?? prepared.config.memory) / FRAME + EXTRA_FRAMES);
   // Second-level tables, those of grants, and Xen's own pages.
   return max + tablePool(prepared.config.maxVcpus ?? prepared.config.vcpus ?? 1, max) + XEN_PAGES;
@@ -138,8 +151,14 @@ function writerOf(domain: Domain): GuestMemoryWriter {
 }
 const ZEROES = new Uint8Array(FRAME);
 
+/** A domain with its memory, and what is left to do when the daemons have introduced it. */
+export interface BuiltDomain {
+  readonly domain: Domain;
+  complete(): void;
+}
+
 /** Builds the domain, still paused. Throws MachineConfigError if the machine has no room for it. */
-export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): Domain {
+export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): BuiltDomain {
   const { config, plan } = prepared;
   const noRoom = (): never => {
     throw new MachineConfigError(
@@ -155,7 +174,8 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): D
       maxVcpus: config.maxVcpus ?? config.vcpus ?? 1,
       maxPages: (config.maxMemory ?? config.memory) / FRAME + EXTRA_FRAMES,
       uuid: uuidBytes(config, hypervisor.domains.size + 1),
-      memoryMap: plan.memoryMap,
+      type: plan.pv === null ? "pvh" : plan.pv.is32bit ? "pv32" : "pv",
+      memoryMap: plan.pvh?.memoryMap ?? [],
       ...(config.weight !== undefined && { weight: config.weight }),
       ...(config.cap !== undefined && { cap: config.cap }),
       ...(config.affinity !== undefined && { affinity: config.affinity }),
@@ -166,13 +186,20 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): D
     if (error instanceof RangeError) return noRoom();
     throw error;
   }
-  for (const region of plan.regions) {
+  if (plan.pv !== null) {
+    const complete = fillPvDomain(domain, plan.pv);
+    if (complete !== null) return { domain, complete };
+    hypervisor.destroyDomain(domain);
+    return noRoom();
+  }
+  const { regions, load, params, vcpu } = plan.pvh;
+  for (const region of regions) {
     if (populate(domain, region.gpa, region.length)) continue;
     hypervisor.destroyDomain(domain);
     noRoom();
   }
-  plan.load(writerOf(domain));
-  for (const { index, value } of plan.params) domain.params[index] = value;
-  startPvh(domain.vcpus[0]!, plan.vcpu.rip, plan.vcpu.rbx);
-  return domain;
+  load(writerOf(domain));
+  for (const { index, value } of params) domain.params[index] = value;
+  startPvh(domain.vcpus[0]!, vcpu.rip, vcpu.rbx);
+  return { domain, complete: () => {} };
 }

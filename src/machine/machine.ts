@@ -42,6 +42,11 @@ const LISTING = 12;
 /** What Xen keeps for itself besides what domains cost. */
 const XEN_FRAMES = (4 * MIB) / FRAME;
 
+/** Bytes of the machine-to-phys tables for one frame, 64-bit and 32-bit form. */
+const M2P_BYTES = 12;
+/** Frames that the machine-to-phys tables take for `frames` others and for themselves; a MiB that is rounded up included. */
+const m2pFrames = (frames: number): number => Math.ceil(((frames + MIB / FRAME) * M2P_BYTES) / (FRAME - M2P_BYTES)) + 2;
+
 export class Machine implements InspectableMachine {
   readonly memory: number;
   readonly frequency: number = CPU_FREQUENCY;
@@ -81,7 +86,9 @@ export class Machine implements InspectableMachine {
     if (config.domains.length === 0) throw new MachineConfigError("a machine needs at least one domain", "machine");
     const prepared: PreparedDomain[] = [];
     for (const domain of config.domains) prepared.push(await prepareDomain(domain, config.onProgress));
-    const needed = (prepared.reduce((sum, p) => sum + framesOf(p), XEN_FRAMES) * FRAME + MIB - 1) / MIB;
+    let frames = prepared.reduce((sum, p) => sum + framesOf(p), XEN_FRAMES);
+    if (prepared.some((p) => p.plan.pv !== null)) frames += m2pFrames(frames);
+    const needed = (frames * FRAME + MIB - 1) / MIB;
     const memory = config.memory ?? Math.floor(needed) * MIB;
     if (memory > MAX_RAM_BYTES)
       throw new MachineConfigError(
@@ -103,7 +110,7 @@ export class Machine implements InspectableMachine {
   }
 
   private add(prepared: PreparedDomain): Domain {
-    const domain = buildDomain(this.hypervisor, prepared);
+    const { domain, complete } = buildDomain(this.hypervisor, prepared);
     const { config } = prepared;
     this.daemons.introduce(domain, {
       type: config.type,
@@ -111,6 +118,7 @@ export class Machine implements InspectableMachine {
       maxMemory: (config.maxMemory ?? config.memory) / 1024,
       vcpus: config.vcpus ?? 1,
     });
+    complete();
     this.prepared.set(domain.domid, prepared);
     domain.unpause();
     return domain;

@@ -248,13 +248,8 @@ function domainType(options: Options, start: Position): DomainType {
   if (type !== undefined && builder !== undefined && (builder.value === "hvm") !== (chosen === "hvm")) {
     throw errorAt(builder.at, `builder = "${builder.value}" contradicts type = "${chosen}" of line ${type.at.line}`);
   }
-  if (chosen !== "pvh") {
-    const why =
-      type === undefined && builder === undefined
-        ? 'type is missing, which means "pv" to xl, and'
-        : `type "${chosen}":`;
-    throw errorAt((type ?? builder)?.at ?? start, `${why} Xenoscope runs type = "pvh" so far`);
-  }
+  if (chosen === "hvm")
+    throw errorAt((type ?? builder)?.at ?? start, `type "hvm": Xenoscope runs type = "pv" and type = "pvh" so far`);
   return chosen;
 }
 

@@ -101,9 +101,8 @@ test.each([
   [BASE.replace('"d"', '""'), 1, 'name can\'t be ""'],
   [BASE.replace('"d"', '"a/b"'), 1, 'name can\'t be "a/b"'],
   [BASE.replace('kernel="k"', ""), 1, "kernel is missing"],
-  [BASE.replace("pvh", "pv"), 2, 'runs type = "pvh" so far'],
+  [BASE.replace("pvh", "hvm"), 2, 'runs type = "pv" and type = "pvh" so far'],
   [BASE.replace("pvh", "pvhm"), 2, 'type can\'t be "pvhm" (did you mean pvh?)'],
-  [BASE.replace('type="pvh"', ""), 1, "type is missing"],
   [`${BASE}builder="hvm"`, 5, 'contradicts type = "pvh" of line 2'],
   [`${BASE}vcpus=0`, 5, "vcpus is 0, but must be from 1 to 128"],
   [`${BASE}vcpus="two"`, 5, 'vcpus takes a whole number, not "two"'],
@@ -143,4 +142,13 @@ test("a uuid is taken with or without hyphens", () => {
   const uuid = "01234567-89ab-cdef-0123-456789abcdef";
   expect(parse(`${BASE}uuid="${uuid.toUpperCase()}"`).domain.uuid).toBe(uuid);
   expect(parse(`${BASE}uuid="${uuid.replaceAll("-", "")}"`).domain.uuid).toBe(uuid);
+});
+
+test.each([
+  [BASE, "pvh"],
+  [BASE.replace("pvh", "pv"), "pv"],
+  [BASE.replace('type="pvh"', ""), "pv"],
+  [BASE.replace('type="pvh"', 'builder="linux"'), "pv"],
+])("%j is a domain of type %s", (text, type) => {
+  expect(parse(text).domain.type).toBe(type);
 });
