@@ -56,6 +56,8 @@ import { dataEntry, fetchEntry, fillData, fillFetch, TLB_ATTR_WRITABLE } from ".
 import { isCanonical, walk } from "./walker.ts";
 
 const DATA = BUS_DATA >>> 2;
+/** Log2 of TLB_VIEW_BYTES. */
+const VIEW_SHIFT: number = 31 - Math.clz32(TLB_VIEW_BYTES);
 const CR4_SMAP_BYTE = 2;
 const CR4_SMAP_BIT = 0x20;
 
@@ -69,7 +71,7 @@ export const KIND_SYSTEM = 1;
 export const KIND_USER = 2;
 
 function viewOf(core: Core, kind: number): number {
-  if (kind === KIND_CURRENT) return ((core.i32[TLB_BASE >>> 2]! - DTLB) / TLB_VIEW_BYTES) | 0;
+  if (kind === KIND_CURRENT) return (core.i32[TLB_BASE >>> 2]! - DTLB) >> VIEW_SHIFT;
   if (kind === KIND_USER) return VIEW_USER;
   return core.u8[A.CR4 + CR4_SMAP_BYTE]! & CR4_SMAP_BIT ? VIEW_SUPERVISOR_SMAP : VIEW_SUPERVISOR;
 }
@@ -174,6 +176,7 @@ function nextHi(core: Core, lo: number, hi: number, bytes: number): number {
   return (core.i32[MODE >>> 2]! & MODE_CODE_MASK) === MODE_64 ? (hi + 1) | 0 : 0;
 }
 
+/** What an access that the TLB fast path never sees is checked for besides: alignment, data breakpoints. */
 function checks(core: Core, lo: number, hi: number, size: number, view: number, write: boolean): number {
   const m = core.mmu;
   if (m.alignCheck && view === VIEW_USER && size > 1 && lo & (Math.min(size, 8) - 1)) return raise(core, VEC_AC, 0);
@@ -181,6 +184,14 @@ function checks(core: Core, lo: number, hi: number, size: number, view: number, 
 }
 
 // ---- reads ----------------------------------------------------------------------------------------------------------
+
+/** BUS_DATA = the `size` bytes (1..16) at arena address `at`, zero-extended. */
+function loadData(core: Core, at: number, size: number): void {
+  const { i32, u8 } = core;
+  clearData(core);
+  if (((at | size) & 3) === 0) for (let k = 0; k < size; k += 4) i32[(BUS_DATA + k) >>> 2] = i32[(at + k) >>> 2]!;
+  else for (let k = 0; k < size; k++) u8[BUS_DATA + k] = u8[at + k]!;
+}
 
 function clearData(core: Core): void {
   core.i32[DATA] = 0;
@@ -246,9 +257,11 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   if (size <= first) {
     r = checks(core, lo, hi, size, view, false);
     if (r !== H_OK) return r;
-    clearData(core);
-    if (m.at < 0) return busRead(core, m.physical, size, 0);
-    for (let k = 0, at = m.at; k < size; k++) u8[BUS_DATA + k] = u8[at + k]!;
+    if (m.at < 0) {
+      clearData(core);
+      return busRead(core, m.physical, size, 0);
+    }
+    loadData(core, m.at, size);
     return H_OK;
   }
   const at = m.at;
@@ -291,7 +304,10 @@ function store(core: Core, at: number, size: number, from: number): void {
   const arena = core.arena;
   const frame = (at - arena.ram) >>> 12;
   if (u8[arena.frameAttr + frame]! & FRAME_DIRTY_LOG) core.shared.noteDirty(frame);
-  for (let k = 0; k < size; k++) u8[at + k] = u8[BUS_DATA + from + k]!;
+  if (((at | size | from) & 3) === 0) {
+    const { i32 } = core;
+    for (let k = 0; k < size; k += 4) i32[(at + k) >>> 2] = i32[(BUS_DATA + from + k) >>> 2]!;
+  } else for (let k = 0; k < size; k++) u8[at + k] = u8[BUS_DATA + from + k]!;
 }
 
 const PLAIN_WRITE = 0;
@@ -316,10 +332,8 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
     }
     r = dropCode(core, m.at, size, restart);
     if (r !== H_OK) return r;
-    if (how === ONLY_CHECK_THEN_READ) {
-      clearData(core);
-      for (let k = 0, at = m.at; k < size; k++) core.u8[BUS_DATA + k] = core.u8[at + k]!;
-    } else store(core, m.at, size, 0);
+    if (how === ONLY_CHECK_THEN_READ) loadData(core, m.at, size);
+    else store(core, m.at, size, 0);
     return H_OK;
   }
   const at = m.at;

@@ -13,14 +13,7 @@ import {
   NESTED_NONE,
 } from "../core.ts";
 import { write32 } from "./memory.ts";
-import {
-  ACCESS_FETCH,
-  ACCESS_READ,
-  ACCESS_WRITE,
-  type MmuState,
-  NESTED_CACHE_ENTRIES,
-  PHYSICAL_BITS,
-} from "./state.ts";
+import { ACCESS_FETCH, ACCESS_WRITE, type MmuState, NESTED_CACHE_ENTRIES, PHYSICAL_BITS } from "./state.ts";
 
 /** Results of `toMachine` that are not an arena address. */
 export const MACHINE_EXIT = -1;
@@ -62,6 +55,7 @@ function fillExit(core: Core, reason: number, gpa: number, access: number, right
 /** Forgets all second-level translations of the core. */
 export function flushNestedCache(m: MmuState): void {
   m.cacheTag.fill(0);
+  m.largeTag.fill(0);
   m.cacheRoot = -1;
 }
 
@@ -72,6 +66,12 @@ export function isDeclaredMmio(core: Core, gpa: number): boolean {
   return false;
 }
 
+/** Rights that an access (ACCESS_*) asks of a cached translation. */
+const NEEDED: Uint8Array = Uint8Array.of(RIGHT_READ, RIGHT_WRITE | RIGHT_DIRTY, RIGHT_FETCH);
+const WRITABLE = RIGHT_WRITE | RIGHT_DIRTY;
+/** Guest frames that the cache can hold: those of PHYSICAL_BITS. */
+const CACHED_FRAMES: number = 2 ** (PHYSICAL_BITS - 12);
+
 /**
  * Translates the guest-physical page of `gpa` for `access` (ACCESS_*).
  * @param final false for an access to a first-level paging structure, true for the access itself
@@ -79,34 +79,40 @@ export function isDeclaredMmio(core: Core, gpa: number): boolean {
  *   with EXIT_REASON and its details filled, or MACHINE_BUS
  */
 export function toMachine(core: Core, gpa: number, access: number, final: boolean): number {
-  const format = core.controls.nestedFormat;
+  return frameToMachine(core, Math.floor(gpa / 4096), gpa % 4096, access, final);
+}
+
+/** The same for guest frame `gfn`; `offset` is that of the access in it, for the details of an exit. */
+export function frameToMachine(core: Core, gfn: number, offset: number, access: number, final: boolean): number {
   const m = core.mmu;
+  const controls = core.controls;
+  const format = controls.nestedFormat;
   if (format === NESTED_NONE) {
     m.nestedWritable = true;
-    const at = core.arena.ofPhysical(gpa);
-    return at < 0 ? MACHINE_BUS : at - (gpa & 0xfff);
+    return gfn < core.arena.frames ? core.arena.ram + gfn * 4096 : MACHINE_BUS;
   }
+  const ad = format !== NESTED_EPT || controls.nestedAccessedDirty;
   // Accesses to paging structures count as writes under NPT, and under EPT with A and D bits (APM 15.25.5, SDM 29.3.2).
-  if (!final && access === ACCESS_READ && (format !== NESTED_EPT || core.controls.nestedAccessedDirty) && !m.peek)
-    access = ACCESS_WRITE;
-  const root = core.controls.nestedRoot;
-  if (m.cacheRoot !== root || m.cacheFormat !== format) {
-    m.cacheTag.fill(0);
-    m.cacheRoot = root;
+  if (ad && !final && !m.peek) access = ACCESS_WRITE;
+  if (m.cacheRoot !== controls.nestedRoot || m.cacheFormat !== format) {
+    flushNestedCache(m);
+    m.cacheRoot = controls.nestedRoot;
     m.cacheFormat = format;
   }
-  const gfn = Math.floor(gpa / 4096);
-  const slot = gfn & (NESTED_CACHE_ENTRIES - 1);
-  if (m.cacheTag[slot] === ((gfn + 1) | 0)) {
-    const rights = m.cacheRights[slot]!;
-    if (rights & (1 << access) && (access !== ACCESS_WRITE || rights & RIGHT_DIRTY)) {
-      m.nestedWritable = (rights & (RIGHT_WRITE | RIGHT_DIRTY)) === (RIGHT_WRITE | RIGHT_DIRTY);
-      return m.cachePage[slot]!;
-    }
+  const needed = NEEDED[access]!;
+  const block = gfn >>> 9;
+  let entry = m.largeEntry[block & (NESTED_CACHE_ENTRIES - 1)]!;
+  if (m.largeTag[block & (NESTED_CACHE_ENTRIES - 1)] === block + 1 && (entry & needed) === needed) {
+    m.nestedWritable = (entry & WRITABLE) === WRITABLE;
+    return ((entry & ~0xfff) + ((gfn & 511) << 12)) >>> 0;
   }
-  return format === NESTED_EPT
-    ? walkNested(core, gpa, access, final, true, core.controls.nestedAccessedDirty)
-    : walkNested(core, gpa, access, final, false, true);
+  const slot = gfn & (NESTED_CACHE_ENTRIES - 1);
+  entry = m.cacheEntry[slot]!;
+  if (m.cacheTag[slot] === gfn + 1 && (entry & needed) === needed) {
+    m.nestedWritable = (entry & WRITABLE) === WRITABLE;
+    return (entry & ~0xfff) >>> 0;
+  }
+  return walkNested(core, gfn * 4096 + offset, access, final, format === NESTED_EPT, ad);
 }
 
 function walkNested(core: Core, gpa: number, access: number, final: boolean, ept: boolean, ad: boolean): number {
@@ -117,12 +123,14 @@ function walkNested(core: Core, gpa: number, access: number, final: boolean, ept
   let rights = RIGHT_READ | RIGHT_WRITE | RIGHT_FETCH;
   if (gfn >= 2 ** 36) return absent(core, gpa, access, final, 0);
   let table = core.controls.nestedRoot;
+  // Guest frames have 36 bits: the root's index apart, they are int32s.
+  const low = (gfn % 0x8000000) | 0;
   let shift = 27;
   let level = 0;
   let lo = 0;
   let hi = 0;
   for (; ; level++, shift -= 9) {
-    const index = Math.floor(gfn / 2 ** shift) & 511;
+    const index = level === 0 ? Math.floor(gfn / 0x8000000) : (low >>> shift) & 511;
     const at = arena.ofPhysical(table + index * 8);
     if (at < 0) return fillExit(core, EXIT_NESTED_MISCONFIG, gpa, access, 0, final);
     lo = i[at >>> 2]!;
@@ -164,18 +172,26 @@ function walkNested(core: Core, gpa: number, access: number, final: boolean, ept
       lo = now;
     }
   }
-  const base = (hi & 0xfffff) * TWO32 + ((lo & ~0xfff & -(2 ** (12 + shift))) >>> 0);
-  const machine = base + (gfn % 2 ** shift) * 4096;
+  const within = (1 << shift) - 1;
+  const machine = (hi & 0xfffff) * TWO32 + ((lo & ~0xfff & ~(within << 12)) >>> 0) + (low & within) * 4096;
   const at = arena.ofPhysical(machine);
   if (at < 0) return fillExit(core, EXIT_NESTED_MISCONFIG, gpa, access, rights, final);
   if (!ad || lo & dirty) rights |= RIGHT_DIRTY;
-  m.nestedWritable = (rights & (RIGHT_WRITE | RIGHT_DIRTY)) === (RIGHT_WRITE | RIGHT_DIRTY);
-  if (!m.peek) {
-    const slot = gfn & (NESTED_CACHE_ENTRIES - 1);
-    m.cacheTag[slot] = gfn < 0x7fffffff ? gfn + 1 : 0;
-    m.cachePage[slot] = at;
-    m.cacheRights[slot] = rights;
+  m.nestedWritable = (rights & WRITABLE) === WRITABLE;
+  if (m.peek || gfn >= CACHED_FRAMES) return at;
+  if (level < 3) {
+    // All of the leaf's 2 MiB lies in RAM, or none of it is kept.
+    const block = gfn >>> 9;
+    const first = at - ((gfn & 511) << 12);
+    if (first >= arena.ram && arena.ofPhysical(machine - (gfn & 511) * 4096 + 511 * 4096) >= 0) {
+      m.largeTag[block & (NESTED_CACHE_ENTRIES - 1)] = block + 1;
+      m.largeEntry[block & (NESTED_CACHE_ENTRIES - 1)] = first | rights;
+      return at;
+    }
   }
+  const slot = gfn & (NESTED_CACHE_ENTRIES - 1);
+  m.cacheTag[slot] = gfn + 1;
+  m.cacheEntry[slot] = at | rights;
   return at;
 }
 

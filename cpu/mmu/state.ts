@@ -20,7 +20,7 @@ export const ACCESS_FETCH = 2;
 /** Physical-address width that CPUID reports and reserved-bit checks use. */
 export const PHYSICAL_BITS = 40;
 
-/** Entries of the cache of second-level translations. */
+/** Entries of each cache of second-level translations. */
 export const NESTED_CACHE_ENTRIES = 4096;
 
 export class MmuState {
@@ -65,9 +65,9 @@ export class MmuState {
   linearValid = true;
   /** No A or D bit is set: debuggers and dumps look without a trace. */
   peek = false;
-  /** Arena address, guest-physical address and low word of the entries that the walk used. */
-  readonly entryAt: Uint32Array = new Uint32Array(4);
-  readonly entryGpa: Float64Array = new Float64Array(4);
+  /** By level - 1: guest frame of the tables that the walk used, byte offset of the entry in it, its low word. */
+  readonly entryFrame: Int32Array = new Int32Array(4);
+  readonly entryOffset: Int32Array = new Int32Array(4);
   readonly entryLo: Int32Array = new Int32Array(4);
 
   // ---- second level ----
@@ -75,13 +75,15 @@ export class MmuState {
   nestedWritable = true;
   readonly nestedEntryAt: Uint32Array = new Uint32Array(4);
   readonly nestedEntryLo: Int32Array = new Int32Array(4);
-  /** The root and format that the cache is for. */
+  /** The root and format that the caches are for. */
   cacheRoot = -1;
   cacheFormat = 0;
-  /** Guest frame number + 1 (0: empty), arena address of the page, rights R W X (bits 0-2), D (bit 3). */
+  /** Guest frame number + 1 (0: empty); arena address of the page with its rights in the low bits: R W X (0-2), D (3). */
   readonly cacheTag: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
-  readonly cachePage: Uint32Array = new Uint32Array(NESTED_CACHE_ENTRIES);
-  readonly cacheRights: Uint8Array = new Uint8Array(NESTED_CACHE_ENTRIES);
+  readonly cacheEntry: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
+  /** The same for the 2 MiB parts of large leaves: guest frame / 512 + 1, arena address of the first page. */
+  readonly largeTag: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
+  readonly largeEntry: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
 }
 
 /** The context numbers of all cores that share the TLBs, and where large pages have been filled. */

@@ -8,7 +8,7 @@ import { type Core, raise, VEC_PF } from "../core.ts";
 import { PDPTES } from "../system/words.ts";
 import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
 import { write32 } from "./memory.ts";
-import { MACHINE_BUS, MACHINE_EXIT, toMachine } from "./nested.ts";
+import { frameToMachine, MACHINE_BUS, MACHINE_EXIT } from "./nested.ts";
 import {
   ACCESS_FETCH,
   ACCESS_READ,
@@ -36,10 +36,11 @@ export const PF_U = 4;
 export const PF_RSVD = 8;
 export const PF_I = 16;
 
-const TWO32 = 0x100000000;
 /** Reserved bits 51..PHYSICAL_BITS in the high word of an entry; PAE paging also reserves 62..52. */
 const RESERVED_HI: number = (0xfffff << (PHYSICAL_BITS - 32)) & 0xfffff;
 const RESERVED_HI_PAE: number = RESERVED_HI | 0x7ff00000;
+/** Address bits in the high word of an entry. */
+const FRAME_HI: number = (1 << (PHYSICAL_BITS - 32)) - 1;
 
 function pageFault(core: Core, lo: number, hi: number, access: number, user: boolean, bits: number): number {
   const m = core.mmu;
@@ -52,20 +53,24 @@ function pageFault(core: Core, lo: number, hi: number, access: number, user: boo
   return raise(core, VEC_PF, error);
 }
 
-/** Arena address of the paging-structure entry at guest-physical `gpa`; MACHINE_EXIT or MACHINE_BUS. */
-function entryAddress(core: Core, gpa: number): number {
-  const page = toMachine(core, gpa, ACCESS_READ, false);
-  return page < 0 ? page : page + (gpa & 0xfff);
+/** Arena address of the paging-structure entry at `offset` of guest frame `frame`; MACHINE_EXIT or MACHINE_BUS. */
+function entryAddress(core: Core, frame: number, offset: number): number {
+  const page = frameToMachine(core, frame, offset, ACCESS_READ, false);
+  return page < 0 ? page : page + offset;
 }
 
 /** Changes the low word of the entry that the walk used at `level`. */
 function writeEntry(core: Core, level: number, value: number): number {
-  const gpa = core.mmu.entryGpa[level]!;
-  const page = toMachine(core, gpa, ACCESS_WRITE, false);
+  const { entryFrame, entryOffset } = core.mmu;
+  const offset = entryOffset[level]!;
+  const page = frameToMachine(core, entryFrame[level]!, offset, ACCESS_WRITE, false);
   if (page < 0) return H_EXIT_AT;
-  write32(core, page + (gpa & 0xfff), value);
+  write32(core, page + offset, value);
   return H_OK;
 }
+
+/** Frame number in bits 51..12 of a CR3. */
+const frameOf = (lo: number, hi: number): number => (hi & 0xfffff) * 0x100000 + (lo >>> 12);
 
 /**
  * Translates linear address hi:lo (canonical).
@@ -83,7 +88,7 @@ export function walk(core: Core, lo: number, hi: number, access: number, user: b
   switch (m.paging) {
     case PAGING_NONE:
       m.shift = 12;
-      return finish(core, (lo & ~0xfff) >>> 0, access, true);
+      return finish(core, lo >>> 12, lo, access, true);
     case PAGING_32:
       return walk32(core, lo, access, user, smap);
     default:
@@ -94,28 +99,30 @@ export function walk(core: Core, lo: number, hi: number, access: number, user: b
 function walk64(core: Core, lo: number, hi: number, access: number, user: boolean, smap: boolean): number {
   const m = core.mmu;
   const i = core.i32;
+  const { entryFrame, entryOffset, entryLo } = m;
   const pae = m.paging === PAGING_PAE;
   let rights = PTE_W | PTE_U;
   let executable = true;
-  let table: number;
+  let frame: number;
   let level: number;
   if (pae) {
     // The PDPTEs are registers, loaded with CR3 (SDM 4.4.1); they carry no rights.
     const at = (PDPTES >>> 2) + (lo >>> 30) * 2;
     if (!(i[at]! & PTE_P)) return pageFault(core, lo, hi, access, user, 0);
-    table = (i[at + 1]! & 0xfffff) * TWO32 + ((i[at]! & ~0xfff) >>> 0);
+    frame = frameOf(i[at]!, i[at + 1]!);
     level = 2;
   } else {
-    table = (i[(CR3 + 4) >>> 2]! & 0xfffff) * TWO32 + ((i[CR3 >>> 2]! & ~0xfff) >>> 0);
+    frame = frameOf(i[CR3 >>> 2]!, i[(CR3 + 4) >>> 2]!);
     level = 4;
   }
   const top = level;
   const reserved = pae ? RESERVED_HI_PAE : RESERVED_HI;
+  const badHi = m.nxe ? reserved : reserved | 0x80000000;
   let elo = 0;
   let ehi = 0;
   for (; ; level--) {
-    const gpa = table + indexOf(lo, hi, level) * 8;
-    const at = entryAddress(core, gpa);
+    const offset = indexOf(lo, hi, level) << 3;
+    const at = entryAddress(core, frame, offset);
     if (at < 0) {
       if (at === MACHINE_EXIT) return H_EXIT_AT;
       // A paging structure outside RAM reads as all ones.
@@ -123,19 +130,20 @@ function walk64(core: Core, lo: number, hi: number, access: number, user: boolea
     }
     elo = i[at >>> 2]!;
     ehi = i[(at >>> 2) + 1]!;
-    m.entryGpa[level - 1] = gpa;
-    m.entryLo[level - 1] = elo;
+    entryFrame[level - 1] = frame;
+    entryOffset[level - 1] = offset;
+    entryLo[level - 1] = elo;
     if (!(elo & PTE_P)) return pageFault(core, lo, hi, access, user, 0);
-    if (ehi & reserved || (ehi < 0 && !m.nxe)) return pageFault(core, lo, hi, access, user, PF_P | PF_RSVD);
+    if (ehi & badHi) return pageFault(core, lo, hi, access, user, PF_P | PF_RSVD);
     rights &= elo;
     if (ehi < 0) executable = false;
+    frame = ((ehi & FRAME_HI) << 20) | (elo >>> 12);
     if (level === 1) break;
     if (elo & PTE_PS) {
       if (level === 4 || (level === 3 && elo & 0x3fffe000) || (level === 2 && elo & 0x1fe000))
         return pageFault(core, lo, hi, access, user, PF_P | PF_RSVD);
       break;
     }
-    table = (ehi & 0xfffff) * TWO32 + ((elo & ~0xfff) >>> 0);
   }
   if (!allowed(m, rights, executable, access, user, smap)) return pageFault(core, lo, hi, access, user, PF_P);
   if (!m.peek) {
@@ -143,12 +151,13 @@ function walk64(core: Core, lo: number, hi: number, access: number, user: boolea
     if (r !== H_OK) return r;
   }
   m.shift = 3 + 9 * level;
-  const mask = -(2 ** m.shift) | 0;
-  const base = (ehi & 0xfffff) * TWO32 + ((elo & mask & ~0xfff) >>> 0);
+  // Of a large page, the frame within it comes from the address; PAT (bit 12) is no address bit.
+  const within = (1 << (m.shift - 12)) - 1;
   const dirty = access === ACCESS_WRITE || (elo & PTE_D) !== 0;
   return finish(
     core,
-    base + ((lo & ~mask & ~0xfff) >>> 0),
+    (frame & ~within) | ((lo >>> 12) & within),
+    lo,
     access,
     dirty && ((rights & PTE_W) !== 0 || (!user && !m.wp)),
   );
@@ -171,19 +180,21 @@ function walk32(core: Core, lo: number, access: number, user: boolean, smap: boo
   const m = core.mmu;
   const i = core.i32;
   let rights = PTE_W | PTE_U;
-  let table = (i[CR3 >>> 2]! & ~0xfff) >>> 0;
+  let frame = i[CR3 >>> 2]! >>> 12;
   let level = 2;
   let e = 0;
   for (; ; level--) {
-    const gpa = table + (level === 2 ? lo >>> 22 : (lo >>> 12) & 1023) * 4;
-    const at = entryAddress(core, gpa);
+    const offset = (level === 2 ? lo >>> 22 : (lo >>> 12) & 1023) << 2;
+    const at = entryAddress(core, frame, offset);
     if (at === MACHINE_EXIT) return H_EXIT_AT;
     // A paging structure outside RAM reads as all ones.
     e = at === MACHINE_BUS ? -1 : i[at >>> 2]!;
-    m.entryGpa[level - 1] = gpa;
+    m.entryFrame[level - 1] = frame;
+    m.entryOffset[level - 1] = offset;
     m.entryLo[level - 1] = e;
     if (!(e & PTE_P)) return pageFault(core, lo, 0, access, user, 0);
     rights &= e;
+    frame = e >>> 12;
     if (level === 1) {
       if (at === MACHINE_BUS) return pageFault(core, lo, 0, access, user, PF_P | PF_RSVD);
       break;
@@ -191,9 +202,9 @@ function walk32(core: Core, lo: number, access: number, user: boolean, smap: boo
     if (e & PTE_PS && m.pse) {
       // PSE-36: bits 20..13 are address bits 39..32, bit 21 is reserved (SDM table 4-4).
       if (e & 0x200000) return pageFault(core, lo, 0, access, user, PF_P | PF_RSVD);
+      frame = (((e >>> 13) & 0xff) << 20) | ((e >>> 12) & 0xffc00) | ((lo >>> 12) & 0x3ff);
       break;
     }
-    table = (e & ~0xfff) >>> 0;
   }
   if (!allowed(m, rights, true, access, user, smap)) return pageFault(core, lo, 0, access, user, PF_P);
   if (!m.peek) {
@@ -201,10 +212,8 @@ function walk32(core: Core, lo: number, access: number, user: boolean, smap: boo
     if (r !== H_OK) return r;
   }
   m.shift = level === 2 ? 22 : 12;
-  const base =
-    level === 2 ? ((e >>> 13) & 0xff) * TWO32 + ((e & 0xffc00000) >>> 0) + (lo & 0x3ff000) : (e & ~0xfff) >>> 0;
   const dirty = access === ACCESS_WRITE || (e & PTE_D) !== 0;
-  return finish(core, base, access, dirty && ((rights & PTE_W) !== 0 || (!user && !m.wp)));
+  return finish(core, frame, lo, access, dirty && ((rights & PTE_W) !== 0 || (!user && !m.wp)));
 }
 
 /** SDM 4.6.1: the access rights of a translation. `rights` is the AND of W and U of all levels. */
@@ -241,12 +250,12 @@ function markUsed(core: Core, leaf: number, top: number, access: number): number
   return H_OK;
 }
 
-/** The second level of the access itself. */
-function finish(core: Core, gpa: number, access: number, writable: boolean): number {
+/** The second level of the access itself, to guest frame `gfn`; `lo` has its offset. */
+function finish(core: Core, gfn: number, lo: number, access: number, writable: boolean): number {
   const m = core.mmu;
-  const page = toMachine(core, gpa, access, true);
+  const page = frameToMachine(core, gfn, lo & 0xfff, access, true);
   if (page === MACHINE_EXIT) return H_EXIT_AT;
-  m.physical = gpa;
+  m.physical = gfn * 4096;
   m.page = page < 0 ? -1 : page;
   m.writable = writable && m.nestedWritable;
   return H_OK;
@@ -260,7 +269,7 @@ export function loadPdptes(core: Core, cr3: number): number {
   const m = core.mmu;
   const i = core.i32;
   m.linearValid = false;
-  const at = entryAddress(core, (cr3 & ~31) >>> 0);
+  const at = entryAddress(core, cr3 >>> 12, cr3 & 0xfe0);
   if (at === MACHINE_EXIT) return H_EXIT_AT;
   if (at === MACHINE_BUS) return raise(core, 13, 0);
   for (let n = 0; n < 4; n++) {

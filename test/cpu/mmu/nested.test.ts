@@ -46,7 +46,7 @@ describe("EPT under an unpaged guest", () => {
     expect(core.i32[DATA]).toBe(1234);
     expect(readSlow(core, 0x6010, 0, 4, 0)).toBe(H_EXIT_AT);
     expect(core.i32[A.EXIT_REASON >>> 2]).toBe(EXIT_NESTED_FAULT);
-    expect(gpa()).toBe(0x6000);
+    expect(gpa()).toBe(0x6010);
     expect(core.u32[A.EXIT_GLA >>> 2]).toBe(0x6010);
     expect(qualification()).toBe(0x181);
   });
