@@ -17,6 +17,8 @@ export class PvDomain {
   /** 32-bit PAE guest: compat hypercalls, kernel in ring 1 (is_pv_32bit_domain). */
   readonly is32bit: boolean;
   readonly addressSpace: PvAddressSpace;
+  /** Entries of page tables that Xen has checked and written for the guest: by hypercalls, and by emulated writes. */
+  pageTableUpdates = 0;
 
   /** Throws RangeError without machine memory for Xen's tables of the domain. */
   constructor(domain: Domain, is32bit: boolean) {

@@ -17,6 +17,13 @@ const COMMANDS: ReadonlyMap<string, { readonly summary: string; readonly load: (
     },
   ],
   [
+    "compare",
+    {
+      summary: "run configurations and compare where their cycles went (PV, PVH, ...)",
+      load: async () => (await import("./commands/compare.ts")).compareCommand,
+    },
+  ],
+  [
     "demo",
     {
       summary: "run the embedded kernel and print where the cycles went",

@@ -1,5 +1,13 @@
 /** What the machine counted, in the shape of report/schema.ts. */
-import { ACCOUNT_KERNEL, ACCOUNT_USER, FAULT_COUNTS, INSTRET } from "../../cpu/arena.ts";
+import {
+  ACCOUNT_KERNEL,
+  ACCOUNT_USER,
+  COUNT_DTLB_MISS,
+  COUNT_FETCH_MISS,
+  COUNT_FLUSH,
+  FAULT_COUNTS,
+  INSTRET,
+} from "../../cpu/arena.ts";
 import { EXIT_NAMES } from "../../cpu/core.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
 import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
@@ -38,6 +46,11 @@ const add = (a: CycleSplit, b: CycleSplit): CycleSplit => ({
   hypervisor: a.hypervisor + b.hypervisor,
 });
 
+/** A counter of the cores, over all vcpus. */
+function counted(domain: Domain, address: number): number {
+  return domain.vcpus.reduce((sum, vcpu) => sum + vcpu.core.u32[coreAddress(vcpu, address) >>> 2]!, 0);
+}
+
 export function domainReport(domain: Domain): DomainReport {
   const vcpus: VcpuReport[] = domain.vcpus.map((vcpu) => ({
     vcpu: vcpu.id,
@@ -47,8 +60,7 @@ export function domainReport(domain: Domain): DomainReport {
   }));
   const faults: DomainReport["faults"] = [];
   for (let vector = 0; vector < EXCEPTIONS; vector++) {
-    let count = 0;
-    for (const vcpu of domain.vcpus) count += vcpu.core.i32[coreAddress(vcpu, FAULT_COUNTS + 4 * vector) >>> 2]!;
+    const count = counted(domain, FAULT_COUNTS + 4 * vector);
     if (count > 0) faults.push({ vector, name: faultName(vector), count });
   }
   const hypercalls: DomainReport["hypercalls"] = [];
@@ -63,7 +75,7 @@ export function domainReport(domain: Domain): DomainReport {
   return {
     domid: domain.domid,
     name: domain.name,
-    type: "pvh",
+    type: domain.isPv ? "pv" : "pvh",
     memory: domain.totalPages * FRAME,
     state: domain.isShutDown ? "shutdown" : "running",
     ...(domain.isShutDown && {
@@ -76,6 +88,11 @@ export function domainReport(domain: Domain): DomainReport {
     events: domain.eventsDelivered,
     faults,
     exits,
+    pageTableUpdates: domain.pv?.pageTableUpdates ?? 0,
+    tlb: {
+      misses: counted(domain, COUNT_DTLB_MISS) + counted(domain, COUNT_FETCH_MISS),
+      flushes: counted(domain, COUNT_FLUSH),
+    },
   };
 }
 

@@ -72,6 +72,16 @@ export interface DomainReport {
   faults: FaultCount[];
   /** Exits to the hypervisor by reason, most frequent first. */
   exits: ExitCount[];
+  /** Page-table entries that Xen wrote for the guest (PV; 0 for a guest that owns its page tables). */
+  pageTableUpdates: number;
+  tlb: TlbCount;
+}
+
+export interface TlbCount {
+  /** Data accesses and fetches whose translation had to be looked up. */
+  misses: number;
+  /** Times that all translations of an address space were dropped. */
+  flushes: number;
 }
 
 export interface MachineReport {
@@ -135,6 +145,8 @@ const domain: z.ZodType<DomainReport> = z.object({
   events: count,
   faults: z.array(z.object({ vector: z.number().int().min(0).max(31), name: z.string(), count })),
   exits: z.array(z.object({ reason: z.string(), count })),
+  pageTableUpdates: count,
+  tlb: z.object({ misses: count, flushes: count }),
 });
 
 const machineShape = {

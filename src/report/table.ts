@@ -1,22 +1,12 @@
 /** The cycle table that a person reads at the end of a run. */
 
+import { layOut } from "./layout.ts";
 import type { Report } from "./schema.ts";
 
 const count = (value: number): string => value.toLocaleString("en-US");
 
 function share(part: number, whole: number): string {
   return whole === 0 ? "-" : `${((100 * part) / whole).toFixed(1)}%`;
-}
-
-/** Lays out rows in columns: the first to the left, the others to the right. */
-function layOut(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
-      .join("  ")
-      .trimEnd(),
-  );
 }
 
 /** Most rows of hypercalls and exits that are shown. */

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { compareCommand } from "../../src/cli/commands/compare.ts";
 import { conformanceCommand } from "../../src/cli/commands/conformance.ts";
 import { demoCommand } from "../../src/cli/commands/demo.ts";
 import { guestsFetchCommand, guestsListCommand } from "../../src/cli/commands/guests.ts";
@@ -66,7 +67,7 @@ describe.each(EXAMPLES)("the example of $subject in README.md", ({ code }) => {
 });
 
 describe("what the pages say", () => {
-  const commands = [runCommand, demoCommand, conformanceCommand, guestsFetchCommand, guestsListCommand];
+  const commands = [runCommand, compareCommand, demoCommand, conformanceCommand, guestsFetchCommand, guestsListCommand];
   const known = new Set(["help", "version", ...commands.flatMap((command) => Object.keys(command.args))]);
 
   test.each(["README.md", "docs/command-line.md"])("%s names only options that exist", (page) => {

@@ -146,6 +146,8 @@ export class FakeMachine implements MachineApi {
           events: 3,
           faults: [{ vector: 14, name: "#PF", count: 7 }],
           exits: [{ reason: "vmcall", count: 2 }],
+          pageTableUpdates: 0,
+          tlb: { misses: 5, flushes: 1 },
         }),
       ),
       totals: {

@@ -22,6 +22,7 @@ function listText(): string {
       lines.push(
         `${name}-${kernel.flavour}: ${kernel.package} ${kernel.version}, busybox ${cached.content.busybox.version}`,
         `  xenoscope run ${join(cached.folder, kernel.config)}`,
+        ...(kernel.pvConfig === undefined ? [] : [`  xenoscope run ${join(cached.folder, kernel.pvConfig)}`]),
       );
     }
   }

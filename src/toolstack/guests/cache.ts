@@ -21,7 +21,9 @@ export interface CachedKernel {
   version: string;
   /** Paths relative to the distribution's folder. */
   kernel: string;
+  /** xl.cfg of a PVH and of a PV domain; older caches lack the second. */
   config: string;
+  pvConfig?: string | undefined;
 }
 
 export interface CachedDistribution {
@@ -46,6 +48,7 @@ const manifestSchema: z.ZodType<CachedDistribution> = z.object({
       version: z.string(),
       kernel: z.string(),
       config: z.string(),
+      pvConfig: z.string().optional(),
     }),
   ),
 });

@@ -151,10 +151,16 @@ function quote(text: string): string {
 }
 
 /** An xl.cfg for one kernel. A kernel panic is a crash for Xen (xen_legacy_crash), not a reboot. */
-export function pvhConfig(flavour: string, version: string, kernel: string, ramdisk: string): string {
-  return `# Debian kernel ${version} (${flavour}) with a busybox shell on its console. Leave with: poweroff -f
+export function guestConfig(
+  type: "pv" | "pvh",
+  flavour: string,
+  version: string,
+  kernel: string,
+  ramdisk: string,
+): string {
+  return `# Debian kernel ${version} (${flavour}) as ${type.toUpperCase()} with a busybox shell on its console. Leave with: poweroff -f
 name = "debian-${flavour}"
-type = "pvh"
+type = "${type}"
 kernel = ${quote(kernel)}
 ramdisk = ${quote(ramdisk)}
 extra = "console=hvc0 xen_legacy_crash"
@@ -247,9 +253,12 @@ async function fetchInto(
     const { version, files } = await unpack(name);
     const kernel = join(flavour, "vmlinuz");
     await install(join(folder, kernel), await readFile(await findFile(files, /^boot\/vmlinuz-/)));
-    const config = `debian-${flavour}-pvh.cfg`;
-    await install(join(folder, config), pvhConfig(flavour, version, join(folder, kernel), join(folder, initramfs)));
-    kernels.push({ flavour, package: name, version, kernel, config });
+    const config = (type: "pv" | "pvh"): string => `debian-${flavour}-${type}.cfg`;
+    for (const type of ["pvh", "pv"] as const) {
+      const text = guestConfig(type, flavour, version, join(folder, kernel), join(folder, initramfs));
+      await install(join(folder, config(type)), text);
+    }
+    kernels.push({ flavour, package: name, version, kernel, config: config("pvh"), pvConfig: config("pv") });
     await rm(files, { recursive: true, force: true });
   }
   const content: CachedDistribution = {

@@ -82,7 +82,7 @@ test("--version is the package's", async () => {
 });
 
 describe.concurrent("--help", () => {
-  test.each(["", "run ", "demo ", "guests fetch ", "guests "])(
+  test.each(["", "run ", "compare ", "demo ", "guests fetch ", "guests "])(
     "xenoscope %s--help explains with examples",
     async (words) => {
       const { code, stdout } = await xenoscope([...words.trim().split(" ").filter(Boolean), "--help"]);

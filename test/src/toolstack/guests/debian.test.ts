@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { buildCpio } from "../../../../src/machine/images/initramfs.ts";
-import { initramfsEntries, pvhConfig } from "../../../../src/toolstack/guests/debian.ts";
+import { guestConfig, initramfsEntries } from "../../../../src/toolstack/guests/debian.ts";
 import { parseDomain } from "../../../../src/toolstack/xlcfg/domain.ts";
 
 test("the xl.cfg that is written is taken without a warning, whatever the folder is called", () => {
-  const { domain, warnings } = parseDomain(pvhConfig("cloud", "6.1", '/a "b"\\c/vmlinuz', "/i.gz"), "d.cfg");
+  const { domain, warnings } = parseDomain(guestConfig("pvh", "cloud", "6.1", '/a "b"\\c/vmlinuz', "/i.gz"), "d.cfg");
   expect(warnings).toEqual([]);
   expect(domain).toMatchObject({ type: "pvh", vcpus: 1, cmdline: "console=hvc0 xen_legacy_crash" });
   expect(domain.kernel.value).toBe('/a "b"\\c/vmlinuz');
