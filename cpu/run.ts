@@ -175,11 +175,23 @@ export class Engine {
           if (code !== DONE) return code;
           break;
         }
-        default:
+        default: {
           this.rollBack(core);
-          return this.stackFirst(core, status) === H_EXIT_AT ? core.i32[A.EXIT_REASON >>> 2]! : this.fault(core);
+          if (this.stackFirst(core, status) === H_EXIT_AT) return core.i32[A.EXIT_REASON >>> 2]!;
+          const exit = this.fault(core);
+          if (exit >= 0 || this.isDue(core)) return exit;
+        }
       }
     }
+  }
+
+  /** Something is to be done at this cut before a block is run. Whoever makes an event deliverable ends the slice. */
+  private isDue({ i32 }: Core): boolean {
+    return (
+      i32[A.REMAINING >>> 2]! <= 0 ||
+      (i32[A.MODE >>> 2]! & MODE_STEP) !== 0 ||
+      (i32[A.PENDING_DEBUG >>> 2]! | i32[A.INJECT_INFO >>> 2]!) !== 0
+    );
   }
 
   /**

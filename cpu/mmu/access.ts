@@ -36,6 +36,7 @@ import { BUS_DONE, type Core, EXIT_PENDING, raise, VEC_AC, VEC_GP, VEC_SS } from
 import {
   C_STACK,
   H_EXIT_AT,
+  H_FAULT,
   H_OK,
   H_RESTART,
   MODE_64,
@@ -442,6 +443,44 @@ export function translateWrite(core: Core, lo: number, hi: number, size: number)
 /** Reads `size` bytes (1..16) at linear hi:lo into BUS_DATA with the rights of `kind` (KIND_*). */
 export function readLinear(core: Core, lo: number, hi: number, size: number, kind: number): number {
   return read(core, lo, hi, size, viewOf(core, kind), 0);
+}
+
+/**
+ * Arena address, a multiple of 4, where `size` bytes at linear hi:lo may be read with the rights of `kind`; TRANSLATE_FAULT,
+ * TRANSLATE_EXIT, or TRANSLATE_SLOW where they don't lie together in RAM, or must be looked at by `readLinear`.
+ */
+export function readPlace(core: Core, lo: number, hi: number, size: number, kind: number): number {
+  const m = core.mmu;
+  if ((lo & 0xfff) + size > 4096 || lo & 3 || m.watching || m.alignCheck || !isCanonical(hi)) return TRANSLATE_SLOW;
+  const r = resolve(core, lo, hi, ACCESS_READ, viewOf(core, kind));
+  if (r !== H_OK) return r === H_EXIT_AT ? TRANSLATE_EXIT : TRANSLATE_FAULT;
+  return m.at < 0 ? TRANSLATE_SLOW : m.at;
+}
+
+/** As `readLinear` (1..16 bytes); after H_OK the bytes lie at arena address `mmu.at`, a multiple of 4: in RAM or at BUS_DATA. */
+export function readInPlace(core: Core, lo: number, hi: number, size: number, kind: number): number {
+  const place = readPlace(core, lo, hi, size, kind);
+  if (place >= 0) return H_OK;
+  if (place === TRANSLATE_FAULT) return H_FAULT;
+  if (place === TRANSLATE_EXIT) return H_EXIT_AT;
+  const r = readLinear(core, lo, hi, size, kind);
+  core.mmu.at = BUS_DATA;
+  return r;
+}
+
+/**
+ * Arena address, a multiple of 4, of a frame of `size` bytes that ends before linear hi:lo and may be written directly.
+ * TRANSLATE_FAULT and TRANSLATE_EXIT are about the eight bytes that are pushed first; TRANSLATE_SLOW: push them singly.
+ */
+export function framePlace(core: Core, lo: number, hi: number, size: number, kind: number): number {
+  const m = core.mmu;
+  // Where `lo` begins a page, the frame lies in the one before.
+  const room = ((lo - 1) & 0xfff) + 1;
+  if (room < size || lo & 3 || lo === 0 || m.watching || m.alignCheck || !isCanonical(hi)) return TRANSLATE_SLOW;
+  const r = resolve(core, (lo - 8) | 0, hi, ACCESS_WRITE, viewOf(core, kind));
+  if (r !== H_OK) return r === H_EXIT_AT ? TRANSLATE_EXIT : TRANSLATE_FAULT;
+  if (m.at < 0 || core.u8[core.arena.frameAttr + ((m.at - core.arena.ram) >>> 12)] !== 0) return TRANSLATE_SLOW;
+  return m.at - (size - 8);
 }
 
 /** Writes `size` bytes of BUS_DATA. Only between instructions or in helpers that end their block. */

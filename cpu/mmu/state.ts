@@ -26,6 +26,8 @@ export const NESTED_CACHE_ENTRIES = 4096;
 export class MmuState {
   // ---- derived from the control registers (system/mode.ts) ----
   paging: number = PAGING_NONE;
+  /** The bits of MODE that follow from them. */
+  controlMode = 0;
   wp = false;
   nxe = false;
   smep = false;

@@ -33,10 +33,10 @@ import {
   VEC_TS,
 } from "../core.ts";
 import { FLAG_AC, FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM, getFlags } from "../flags.ts";
-import { KIND_SYSTEM, readLinear } from "../mmu/access.ts";
-import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
+import { framePlace, KIND_SYSTEM, readInPlace, readLinear, TRANSLATE_EXIT, TRANSLATE_FAULT } from "../mmu/access.ts";
+import { H_EXIT_AT, H_FAULT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, isLongMode, setRip } from "./bits.ts";
-import { ACTIVE, BLOCKED_NMI, HALTED, SHADOW_MOV_SS, SHADOW_STI, SHUTDOWN, setCpl, updateMode } from "./mode.ts";
+import { ACTIVE, BLOCKED_NMI, HALTED, SHADOW_MOV_SS, SHADOW_STI, SHUTDOWN, setCpl, updatePrivilege } from "./mode.ts";
 import { ATTR_ACCESSED, ATTR_DB, ATTR_L, ATTR_UNUSABLE } from "./segcheck.ts";
 import {
   commitStack,
@@ -143,11 +143,12 @@ function readGate(core: Core, vector: number, bytes: number, type: number, ext: 
   const code8 = vector * 8 + 2;
   if (vector * bytes + bytes - 1 > core.u32[(A.IDTR + A.SEG_LIMIT) >>> 2]!) return raise(core, VEC_GP, code8 | ext);
   tableAddress(core, A.IDTR, vector * bytes, gate);
-  const r = readLinear(core, gate.atLo, gate.atHi, bytes, KIND_SYSTEM);
+  const r = readInPlace(core, gate.atLo, gate.atHi, bytes, KIND_SYSTEM);
   if (r !== H_OK) return r;
-  gate.lo = i[A.BUS_DATA >>> 2]!;
-  gate.hi = i[(A.BUS_DATA + 4) >>> 2]!;
-  gate.lo2 = i[(A.BUS_DATA + 8) >>> 2]!;
+  const at = core.mmu.at >>> 2;
+  gate.lo = i[at]!;
+  gate.hi = i[at + 1]!;
+  gate.lo2 = bytes === 16 ? i[at + 2]! : 0;
   const kind = gate.type;
   const known =
     gate.isSystem &&
@@ -202,12 +203,7 @@ function deliverLong(
   }
   s.lo &= ~15;
   if ((gate.lo2 << 16) >> 16 !== gate.lo2) return raise(core, VEC_GP, ext);
-  r = push(core, s, 8, selectorOf(core, SEG_SS), 0);
-  if (r === H_OK) r = push(core, s, 8, i[(A.SLOTS + A.S_RSP) >>> 2]!, i[(A.SLOTS + A.S_RSP + 4) >>> 2]!);
-  if (r === H_OK) r = push(core, s, 8, flags, 0);
-  if (r === H_OK) r = push(core, s, 8, selectorOf(core, SEG_CS), 0);
-  if (r === H_OK) r = push(core, s, 8, ripLo, ripHi);
-  if (r === H_OK && error >= 0) r = push(core, s, 8, error, 0);
+  r = pushFrame(core, s, error, ripLo, ripHi, flags);
   if (r === H_OK) r = setTypeBit(core, code, ATTR_ACCESSED);
   if (r !== H_OK) return r;
 
@@ -218,6 +214,44 @@ function deliverLong(
   setRip(core, gate.offset, gate.lo2);
   i[RFLAGS]! &= ~(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM | (gate.type === TYPE_INT ? FLAG_IF : 0));
   return entered(core);
+}
+
+/** Pushes SS, RSP, RFLAGS, CS, RIP and, if it is not negative, the error code (SDM vol. 3, 6.14.2). */
+function pushFrame(core: Core, s: Stack, error: number, ripLo: number, ripHi: number, flags: number): number {
+  const i = core.i32;
+  const rspLo = i[(A.SLOTS + A.S_RSP) >>> 2]!;
+  const rspHi = i[(A.SLOTS + A.S_RSP + 4) >>> 2]!;
+  const size = error >= 0 ? 48 : 40;
+  const place = framePlace(core, s.lo, s.hi, size, s.kind);
+  if (place >= 0) {
+    let at = place >>> 2;
+    if (error >= 0) {
+      i[at] = error;
+      i[at + 1] = 0;
+      at += 2;
+    }
+    i[at] = ripLo;
+    i[at + 1] = ripHi;
+    i[at + 2] = selectorOf(core, SEG_CS);
+    i[at + 3] = 0;
+    i[at + 4] = flags;
+    i[at + 5] = 0;
+    i[at + 6] = rspLo;
+    i[at + 7] = rspHi;
+    i[at + 8] = selectorOf(core, SEG_SS);
+    i[at + 9] = 0;
+    s.lo = (s.lo - size) | 0;
+    return H_OK;
+  }
+  if (place === TRANSLATE_FAULT) return H_FAULT;
+  if (place === TRANSLATE_EXIT) return H_EXIT_AT;
+  let r = push(core, s, 8, selectorOf(core, SEG_SS), 0);
+  if (r === H_OK) r = push(core, s, 8, rspLo, rspHi);
+  if (r === H_OK) r = push(core, s, 8, flags, 0);
+  if (r === H_OK) r = push(core, s, 8, selectorOf(core, SEG_CS), 0);
+  if (r === H_OK) r = push(core, s, 8, ripLo, ripHi);
+  if (r === H_OK && error >= 0) r = push(core, s, 8, error, 0);
+  return r;
 }
 
 function deliverProtected(
@@ -293,7 +327,7 @@ function taskGate(core: Core, vector: number, ext: number): number {
 function entered(core: Core): number {
   core.i32[A.INTERRUPTIBILITY >>> 2]! &= ~(SHADOW_STI | SHADOW_MOV_SS);
   core.i32[A.ACTIVITY >>> 2] = ACTIVE;
-  updateMode(core);
+  updatePrivilege(core);
   return H_OK;
 }
 

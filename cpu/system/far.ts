@@ -22,10 +22,10 @@ import {
   getFlags,
   setFlags,
 } from "../flags.ts";
-import { KIND_SYSTEM, readLinear } from "../mmu/access.ts";
-import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
+import { KIND_CURRENT, KIND_SYSTEM, readLinear, readPlace, TRANSLATE_EXIT, TRANSLATE_FAULT } from "../mmu/access.ts";
+import { H_EXIT_AT, H_FAULT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, is64, isLongMode, setRip } from "./bits.ts";
-import { BLOCKED_NMI, hasCodeBreakpoint, loadSegmentRaw, setCpl, updateMode } from "./mode.ts";
+import { BLOCKED_NMI, hasCodeBreakpoint, loadSegmentRaw, setCpl, updateMode, updatePrivilege } from "./mode.ts";
 import { changeFlags, noticeInterrupts } from "./rflags.ts";
 import { ATTR_ACCESSED, ATTR_DB, ATTR_L } from "./segcheck.ts";
 import {
@@ -324,7 +324,7 @@ export function farReturn(core: Core, bytes: number, release: number): number {
     commitStack(core, s);
     loadRealSegment(core, SEG_CS, selector);
     setRip(core, lo, 0);
-    updateMode(core);
+    updatePrivilege(core);
     return H_OK;
   }
   r = checkReturnCode(core, selector);
@@ -378,9 +378,52 @@ function iretFlags(core: Core, value: number, bytes: number, cpl: number): void 
 
 function finishIret(core: Core): number {
   core.i32[A.INTERRUPTIBILITY >>> 2]! &= ~BLOCKED_NMI;
-  updateMode(core);
+  updatePrivilege(core);
   noticeInterrupts(core);
   return H_OK;
+}
+
+/** Ends an IRET that pops RSP and SS too; `code` holds its code segment, checked. */
+function iretWithStack(
+  core: Core,
+  bytes: number,
+  selector: number,
+  lo: number,
+  hi: number,
+  image: number,
+  spLo: number,
+  spHi: number,
+  ss: number,
+): number {
+  const cpl = cplOf(core);
+  const rpl = selector & 3;
+  let r = checkReturnStack(core, ss, rpl);
+  if (r === H_OK) r = setTypeBit(core, code, ATTR_ACCESSED);
+  if (r === H_OK && (ss & 0xfffc) !== 0) r = setTypeBit(core, segment, ATTR_ACCESSED);
+  if (r !== H_OK) return r;
+  iretFlags(core, image, bytes, cpl);
+  setCpl(core, rpl);
+  returnStack(core, ss, bytes, spLo, spHi);
+  if (rpl !== cpl) dropInnerSegments(core, rpl);
+  setFromDescriptor(core, SEG_CS, selector, code);
+  setRip(core, lo, hi);
+  return finishIret(core);
+}
+
+/** IRETQ from the frame at arena address `place`. */
+function iretFromFrame(core: Core, place: number): number {
+  const i = core.i32;
+  const at = place >>> 2;
+  const lo = i[at]!;
+  const hi = i[at + 1]!;
+  const selector = i[at + 2]! & 0xffff;
+  const image = i[at + 4]!;
+  const spLo = i[at + 6]!;
+  const spHi = i[at + 7]!;
+  const ss = i[at + 8]! & 0xffff;
+  let r = checkReturnCode(core, selector);
+  if (r === H_OK) r = checkOffset(core, code, lo, hi);
+  return r === H_OK ? iretWithStack(core, 8, selector, lo, hi, image, spLo, spHi, ss) : r;
 }
 
 /** IRET with operands of `bytes` bytes. */
@@ -398,6 +441,13 @@ export function iret(core: Core, bytes: number): number {
     const base = (A.TR + A.TABLE_BASE) >>> 2;
     const r = readLinear(core, i[base]!, 0, 2, KIND_SYSTEM);
     return r === H_OK ? taskSwitch(core, i[DATA]! & 0xffff, TASK_IRET) : r;
+  }
+  if (bytes === 8) {
+    const rsp = (A.SLOTS + A.S_RSP) >>> 2;
+    const place = readPlace(core, i[rsp]!, i[rsp + 1]!, 40, KIND_CURRENT);
+    if (place >= 0) return iretFromFrame(core, place);
+    if (place === TRANSLATE_FAULT) return H_FAULT;
+    if (place === TRANSLATE_EXIT) return H_EXIT_AT;
   }
   currentStack(core, s);
   let r = pop(core, s, bytes);
@@ -441,17 +491,7 @@ export function iret(core: Core, bytes: number): number {
   r = pop(core, s, bytes);
   if (r !== H_OK) return r;
   const ss = i[DATA]! & 0xffff;
-  r = checkReturnStack(core, ss, rpl);
-  if (r === H_OK) r = setTypeBit(core, code, ATTR_ACCESSED);
-  if (r === H_OK && (ss & 0xfffc) !== 0) r = setTypeBit(core, segment, ATTR_ACCESSED);
-  if (r !== H_OK) return r;
-  iretFlags(core, image, bytes, cpl);
-  setCpl(core, rpl);
-  returnStack(core, ss, bytes, spLo, spHi);
-  if (rpl !== cpl) dropInnerSegments(core, rpl);
-  setFromDescriptor(core, SEG_CS, selector, code);
-  setRip(core, lo, hi);
-  return finishIret(core);
+  return iretWithStack(core, bytes, selector, lo, hi, image, spLo, spHi, ss);
 }
 
 function iretToVm86(core: Core, s: Stack, lo: number, selector: number, image: number): number {

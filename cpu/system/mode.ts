@@ -58,6 +58,22 @@ function isFlat(core: Core): boolean {
   return true;
 }
 
+/** The bits of MODE that follow from control registers and controls. */
+function controlMode(core: Core, cr0: number, cr4: number): number {
+  let mode = 0;
+  if (cr0 & B.CR0_PE) mode |= MODE_PE;
+  if (cr0 & B.CR0_TS) mode |= MODE_TS;
+  if (cr0 & B.CR0_EM) mode |= MODE_EM;
+  if (cr0 & B.CR0_MP) mode |= MODE_MP;
+  if (cr4 & B.CR4_OSFXSR) mode |= MODE_OSFXSR;
+  if (cr4 & B.CR4_OSXSAVE) {
+    mode |= MODE_OSXSAVE;
+    if ((core.i32[A.XCR0 >>> 2]! & XCR0_VECTORS) === XCR0_VECTORS) mode |= MODE_AVX;
+  }
+  if (core.controls.delivery === DELIVERY_NONROOT) mode |= MODE_NONROOT;
+  return mode;
+}
+
 export function updateMode(core: Core): void {
   const i = core.i32;
   const m = core.mmu;
@@ -81,17 +97,9 @@ export function updateMode(core: Core): void {
     if (isFlat(core)) mode |= MODE_FLAT;
     if (lma) mode |= MODE_LMA;
   }
-  if (cr0 & B.CR0_PE) mode |= MODE_PE;
   if (flags & FLAG_VM) mode |= MODE_VM;
-  if (cr0 & B.CR0_TS) mode |= MODE_TS;
-  if (cr0 & B.CR0_EM) mode |= MODE_EM;
-  if (cr0 & B.CR0_MP) mode |= MODE_MP;
-  if (cr4 & B.CR4_OSFXSR) mode |= MODE_OSFXSR;
-  if (cr4 & B.CR4_OSXSAVE) {
-    mode |= MODE_OSXSAVE;
-    if ((i[A.XCR0 >>> 2]! & XCR0_VECTORS) === XCR0_VECTORS) mode |= MODE_AVX;
-  }
-  if (core.controls.delivery === DELIVERY_NONROOT) mode |= MODE_NONROOT;
+  m.controlMode = controlMode(core, cr0, cr4);
+  mode |= m.controlMode;
   const dr7 = i[(A.DR + 56) >>> 2]!;
   if (flags & FLAG_TF || i[A.INTERRUPTIBILITY >>> 2]! & (SHADOW_STI | SHADOW_MOV_SS) || hasCodeBreakpoint(dr7))
     mode |= MODE_STEP;
@@ -114,6 +122,29 @@ export function updateMode(core: Core): void {
     m.epoch = epoch;
     newEpoch(core);
   } else selectContext(core);
+}
+
+/**
+ * `updateMode` for changes of CPL, CS, SS, RFLAGS and the interrupt shadow alone: events, IRET, SYSCALL and their like. What
+ * follows from control registers stays.
+ */
+export function updatePrivilege(core: Core): void {
+  const i = core.i32;
+  const m = core.mmu;
+  const plain =
+    (i[(A.SEG + A.SEG_STRIDE + A.SEG_ATTR) >>> 2]! & ATTR_L) !== 0 &&
+    m.paging === PAGING_LONG &&
+    !(i[A.RFLAGS_SYS >>> 2]! & (FLAG_TF | FLAG_VM)) &&
+    !(i[A.INTERRUPTIBILITY >>> 2]! & (SHADOW_STI | SHADOW_MOV_SS)) &&
+    !(i[(A.DR + 56) >>> 2]! & ENABLED);
+  if (!plain) {
+    updateMode(core);
+    return;
+  }
+  i[A.MODE >>> 2] = m.controlMode | MODE_64 | MODE_FLAT;
+  updateView(core);
+  i[A.FETCH_PAGE >>> 2] = -1;
+  i[(A.FETCH_PAGE + 4) >>> 2] = -1;
 }
 
 /** Selects the table of data accesses, after changes of CPL, CR4.SMAP or RFLAGS.AC. */

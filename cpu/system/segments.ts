@@ -5,7 +5,7 @@
 import * as A from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_NP, VEC_SS, VEC_TS } from "../core.ts";
 import { FLAG_VM } from "../flags.ts";
-import { KIND_CURRENT, KIND_SYSTEM, KIND_USER, readLinear, writeLinear } from "../mmu/access.ts";
+import { KIND_CURRENT, KIND_SYSTEM, KIND_USER, readInPlace, readLinear, writeLinear } from "../mmu/access.ts";
 import { H_OK } from "../uops/uop.ts";
 import { CR0_PE, carryInto, is64, isLongMode } from "./bits.ts";
 import { loadSegmentRaw, loadTableRaw } from "./mode.ts";
@@ -111,10 +111,11 @@ export function readDescriptor(core: Core, selector: number, d: Descriptor): num
   if (table === A.LDTR && i[(A.LDTR + A.SEG_ATTR) >>> 2]! & ATTR_UNUSABLE) return NO_DESCRIPTOR;
   if ((selector | 7) > core.u32[(table + A.SEG_LIMIT) >>> 2]!) return NO_DESCRIPTOR;
   tableAddress(core, table, selector & 0xfff8, d);
-  const r = readLinear(core, d.atLo, d.atHi, 8, KIND_SYSTEM);
+  const r = readInPlace(core, d.atLo, d.atHi, 8, KIND_SYSTEM);
   if (r !== H_OK) return r;
-  d.lo = i[A.BUS_DATA >>> 2]!;
-  d.hi = i[(A.BUS_DATA + 4) >>> 2]!;
+  const at = core.mmu.at >>> 2;
+  d.lo = i[at]!;
+  d.hi = i[at + 1]!;
   return H_OK;
 }
 
@@ -374,10 +375,11 @@ export function stackFromTss(core: Core, dpl: number, ist: number, ext: number, 
     const offset = ist > 0 ? 0x1c + 8 * ist : 4 + 8 * dpl;
     if (offset + 7 > limit) return raiseSelector(core, VEC_TS, tr, ext);
     tableAddress(core, A.TR, offset, d);
-    const r = readLinear(core, d.atLo, d.atHi, 8, KIND_SYSTEM);
+    const r = readInPlace(core, d.atLo, d.atHi, 8, KIND_SYSTEM);
     if (r !== H_OK) return r;
-    s.lo = i[A.BUS_DATA >>> 2]!;
-    s.hi = i[(A.BUS_DATA + 4) >>> 2]!;
+    const at = core.mmu.at >>> 2;
+    s.lo = i[at]!;
+    s.hi = i[at + 1]!;
     s.size = 8;
     s.baseLo = s.baseHi = 0;
     s.error = ext;

@@ -9,7 +9,7 @@ import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, EFER_SCE, is64, isLongMode, setRip, setRsp } from "./bits.ts";
 import { cpuModel, VENDOR_AMD } from "./cpu-model.ts";
 import { PV_SYSCALL, PV_SYSENTER } from "./exceptions.ts";
-import { loadSegmentRaw, setCpl, updateMode } from "./mode.ts";
+import { loadSegmentRaw, setCpl, updatePrivilege } from "./mode.ts";
 import { noticeInterrupts } from "./rflags.ts";
 import { SEG_CS, SEG_SS } from "./segments.ts";
 
@@ -59,7 +59,7 @@ export function syscall(core: Core, length: number): number {
     setRip(core, i[A.MSR_STAR >>> 2]!, 0);
     setFlags(core, flags & ~(FLAG_VM | FLAG_IF | FLAG_RF));
     flat(core, starHi, starHi + 8, 0, CODE32);
-    updateMode(core);
+    updatePrivilege(core);
     return H_OK;
   }
   setSlot(core, A.S_RCX, i[A.RIP >>> 2]!, i[(A.RIP + 4) >>> 2]!);
@@ -70,7 +70,7 @@ export function syscall(core: Core, length: number): number {
   // The trap after SYSCALL goes by TF as FMASK leaves it.
   core.stepDiscarded = (i[A.MSR_FMASK >>> 2]! & FLAG_TF) !== 0;
   flat(core, starHi, starHi + 8, 0, CODE64);
-  updateMode(core);
+  updatePrivilege(core);
   return H_OK;
 }
 
@@ -96,7 +96,7 @@ export function sysret(core: Core, bytes: number): number {
   }
   if (is64(core)) setFlags(core, (slotLo(core, A.S_R8 + 24) & SYSRET_FLAGS & ~FLAG_RF) | 2);
   else setFlags(core, getFlags(core) | FLAG_IF);
-  updateMode(core);
+  updatePrivilege(core);
   noticeInterrupts(core);
   return H_OK;
 }
@@ -112,7 +112,7 @@ export function sysenter(core: Core, length: number): number {
   flat(core, cs, cs + 8, 0, long ? CODE64 : CODE32);
   setRip(core, i[A.MSR_SYSENTER_EIP >>> 2]!, long ? i[(A.MSR_SYSENTER_EIP + 4) >>> 2]! : 0);
   setRsp(core, i[A.MSR_SYSENTER_ESP >>> 2]!, long ? i[(A.MSR_SYSENTER_ESP + 4) >>> 2]! : 0);
-  updateMode(core);
+  updatePrivilege(core);
   return H_OK;
 }
 
@@ -128,6 +128,6 @@ export function sysexit(core: Core, bytes: number): number {
   flat(core, cs + (wide ? 32 : 16), cs + (wide ? 40 : 24), 3, wide ? CODE64 : CODE32);
   setRip(core, slotLo(core, A.S_RDX), wide ? ripHi : 0);
   setRsp(core, slotLo(core, A.S_RCX), wide ? rspHi : 0);
-  updateMode(core);
+  updatePrivilege(core);
   return H_OK;
 }
