@@ -15,7 +15,10 @@ import { initVcpu } from "./hvm/vcpu-init.ts";
 import { COST_TLB_FLUSH } from "./hypercalls/costs.ts";
 import { Heap } from "./memory/heap.ts";
 import { MachineMemory } from "./memory/machine-memory.ts";
+import { PageTypes } from "./memory/page-types.ts";
 import { M2p } from "./pv/m2p.ts";
+import { PageTables } from "./pv/page-tables.ts";
+import { relinquishTables } from "./pv/teardown.ts";
 import { initPvVcpu } from "./pv/vcpu-init.ts";
 import { idleTo } from "./run.ts";
 import { Credit2 } from "./sched/credit2.ts";
@@ -36,6 +39,7 @@ export const CHARGE_PATHS = [
   "p2m",
   "tlb",
   "memory",
+  "mmu",
   "grant",
   "console",
   "io",
@@ -88,6 +92,10 @@ export class Hypervisor {
   readonly group: CoreGroup;
   readonly memory: MachineMemory;
   readonly heap: Heap;
+  /** What frames are used as. */
+  readonly pageTypes: PageTypes;
+  /** The rules for PV guests' page tables. */
+  readonly pageTables: PageTables;
   /** Made with the first PV domain. */
   m2p: M2p | null = null;
   readonly queue: EventQueue;
@@ -128,6 +136,8 @@ export class Hypervisor {
     this.xenCore = this.newCore();
     this.memory = new MachineMemory(this.xenCore);
     this.heap = new Heap(this.memory);
+    this.pageTypes = new PageTypes(this.heap);
+    this.pageTables = new PageTables(this);
     this.log = new Log(() => this.now());
     this.queue = new EventQueue(
       () => this.now(),
@@ -156,9 +166,13 @@ export class Hypervisor {
     if (this.heap.freeFrames < MIN_DOMAIN_FRAMES) throw new RangeError("no machine memory for another domain");
     if (this.freeCores.length + MAX_CORES - this.group.cores.length < options.maxVcpus)
       throw new RangeError(`a machine can't have more than ${MAX_CORES - 1} vcpus`);
-    if (options.type !== undefined && options.type !== "pvh") this.m2p ??= new M2p(this.memory, this.heap);
+    if (options.type !== undefined && options.type !== "pvh") {
+      this.m2p ??= new M2p(this.memory, this.heap);
+      this.pageTypes.rules = this.pageTables;
+    }
     const domain = new Domain(this, domid, options);
     this.domains.set(domid, domain);
+    if (domain.isPv) this.pageTables.addDomain(domain);
     for (const vcpu of domain.vcpus) {
       if (domain.isPv) initPvVcpu(vcpu);
       else initVcpu(vcpu);
@@ -191,6 +205,7 @@ export class Hypervisor {
     }
     domain.events?.destroy();
     domain.grants?.destroy();
+    if (domain.isPv) relinquishTables(domain);
     domain.p2m.destroy();
     for (const mfn of this.heap.framesOf(domain.domid)) this.heap.putAllocation(mfn);
     for (const mfn of domain.xenPages) this.heap.putPage(mfn);

@@ -80,8 +80,6 @@ export class Domain {
   console: ConsoleDaemon | null = null;
   /** Frames of Xen's that exist for this domain, to be freed with it. */
   readonly xenPages: number[] = [];
-  /** Those of them that the guest may map: shared_info, grant tables (share_xen_page_with_guest). */
-  readonly sharedPages: Set<number> = new Set();
   /** Where in the guest's memory those are that it has placed: guest frame by machine frame. */
   readonly xenPageGfns: Map<number, number> = new Map();
   /** Reasons to stand still besides shutdown; > 0 no vcpu runs. */
@@ -128,7 +126,7 @@ export class Domain {
           )
         : new PvFrames(this);
     this.sharedInfoMfn = this.allocXenPage();
-    this.sharedPages.add(this.sharedInfoMfn);
+    hypervisor.pageTypes.share(this.sharedInfoMfn, domid);
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);
     // Xen has SHUTDOWN_reboot here, for guests that restart a PC so. Ours is a bench for kernels: one that has lost its way must
     // end as a crash, not restart in circles. Guests that know Xen ask for a reboot by SCHEDOP_shutdown.

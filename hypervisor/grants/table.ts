@@ -94,7 +94,7 @@ export class SharedTable {
     const mfn = this.domain.hypervisor.heap.alloc(DOMID_XEN);
     if (mfn < 0) return mfn;
     this.domain.xenPages.push(mfn);
-    this.domain.sharedPages.add(mfn);
+    this.domain.hypervisor.pageTypes.share(mfn, this.domain.domid);
     return mfn;
   }
 
@@ -103,7 +103,7 @@ export class SharedTable {
     const gfn = domain.xenPageGfns.get(mfn);
     if (gfn !== undefined && unhook(domain, gfn) !== 0) return;
     domain.xenPages.splice(domain.xenPages.indexOf(mfn), 1);
-    domain.sharedPages.delete(mfn);
+    domain.hypervisor.pageTypes.unshare(mfn);
     domain.hypervisor.heap.putPage(mfn);
   }
 

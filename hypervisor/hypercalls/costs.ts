@@ -36,3 +36,13 @@ export const COST_PAGE_ALLOC = 250;
 export const COST_GRANT = 250;
 /** Bytes copied by the hypervisor per cycle (grant copy, console). */
 export const COPY_BYTES_PER_CYCLE = 8;
+/** Dropping all translations of the running vcpu; one page of them; and those of a vcpu on another processor, with the interrupt. */
+export const COST_FLUSH_LOCAL = 300;
+export const COST_INVLPG = 120;
+export const COST_FLUSH_IPI = 2000;
+/** One update of a page-table entry by hypercall or emulated write, with its checks. */
+export const COST_PTE_UPDATE = 120;
+/** Validating a page table, or taking it apart, per entry. */
+export const COST_PTE_CHECK = 4;
+/** An operation of mmuext_op, without what it validates or flushes. */
+export const COST_MMUEXT = 100;

@@ -9,6 +9,8 @@ import { DOMID_XEN } from "../abi/xen.ts";
 import type { MachineMemory } from "./machine-memory.ts";
 
 export const FREE: number = -1;
+/** Most references that a frame can have; the next one is refused. */
+export const MAX_REFERENCES = 0x7fff_ffff;
 /** Frames of a 2 MiB superpage. */
 export const SUPERPAGE_FRAMES = 512;
 
@@ -28,6 +30,9 @@ export class Heap {
   private readonly owned: Map<number, number> = new Map();
   freeFrames = 0;
   readonly frames: number;
+  /** Told of a frame that is about to be handed out, and of one that has just become free (page types, stale translations). */
+  onTake: (mfn: number) => void = () => {};
+  onFree: (mfn: number) => void = () => {};
 
   constructor(memory: MachineMemory) {
     this.memory = memory;
@@ -74,6 +79,7 @@ export class Heap {
   }
 
   private take(mfn: number, owner: number): void {
+    this.onTake(mfn);
     this.owners[mfn] = owner;
     this.references[mfn] = 1;
     this.allocated[mfn] = 1;
@@ -92,9 +98,9 @@ export class Heap {
     return this.owned.get(owner) ?? 0;
   }
 
-  /** Takes a reference if the frame belongs to `owner`. @returns false if it does not. */
+  /** Takes a reference if the frame belongs to `owner`. @returns false if it does not, or has MAX_REFERENCES. */
   getPage(mfn: number, owner: number): boolean {
-    if (this.ownerOf(mfn) !== owner) return false;
+    if (this.ownerOf(mfn) !== owner || this.references[mfn]! >= MAX_REFERENCES) return false;
     this.references[mfn]!++;
     return true;
   }
@@ -110,6 +116,7 @@ export class Heap {
     this.memory.zeroFrame(mfn);
     this.allocated[mfn] = 0;
     this.owners[mfn] = FREE;
+    this.onFree(mfn);
     const block = mfn >>> 9;
     this.freeInBlock[block]!++;
     this.freeFrames++;

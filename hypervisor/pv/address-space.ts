@@ -133,6 +133,14 @@ export class PvAddressSpace {
     this.#put(l4, SLOT_PERDOMAIN, this.areaL3, TABLE);
   }
 
+  /** fill_ro_mpt, zap_ro_mpt: shows the machine-to-phys table in an L4, or hides it. */
+  fillM2pSlot(l4: number): void {
+    this.#put(l4, SLOT_M2P, this.m2pL3, TABLE);
+  }
+  zapM2pSlot(l4: number): void {
+    this.#put(l4, SLOT_M2P, 0, 0);
+  }
+
   /** init_xen_pae_l2_slots: Xen's entries of the L2 of a 32-bit guest's fourth gigabyte. */
   fillCompatL2Slots(l2: number): void {
     const first = this.domain.hypervisor.memory.frame(l2) >>> 2;

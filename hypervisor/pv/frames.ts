@@ -22,7 +22,7 @@ export class PvFrames implements GuestFrames {
   lookup(gfn: number): number {
     const { heap } = this.domain.hypervisor;
     if (heap.ownerOf(gfn) === this.domain.domid) return gfn;
-    return this.domain.sharedPages.has(gfn) ? gfn : -1;
+    return this.domain.hypervisor.pageTypes.isSharedWith(gfn, this.domain.domid) ? gfn : -1;
   }
 
   typeOf(gfn: number): number {

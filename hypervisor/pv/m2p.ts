@@ -39,6 +39,12 @@ export class M2p {
     return this.memory.arena.i32[this.at(mfn) >>> 2]!;
   }
 
+  /** set_gpfn_from_mfn with whatever a guest says; 32-bit guests see the low word. */
+  setWords(mfn: number, lo: number, hi: number): void {
+    this.set(mfn, lo);
+    this.memory.arena.i32[(this.at(mfn) >>> 2) + 1] = hi;
+  }
+
   /** @param pfn INVALID_M2P, or below 2^31 */
   set(mfn: number, pfn: number): void {
     const { i32 } = this.memory.arena;

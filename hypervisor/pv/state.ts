@@ -59,4 +59,8 @@ export class PvVcpu {
   ldtLo = 0;
   ldtHi = 0;
   ldtEntries = 0;
+  /** Machine frames of the pages of the LDT that the processor sees, -1 none. */
+  readonly ldtFrames: Int32Array = new Int32Array(16).fill(-1);
+  /** Clock of TLB flushes (PageTypes.clock) at the last flush of this vcpu. */
+  tlbStamp = 0;
 }

@@ -7,6 +7,7 @@ import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/s
 import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { attachCpuid } from "../hvm/cpuid.ts";
 import { PERDOMAIN_HI } from "./address-space.ts";
+import { startOnTable } from "./base-table.ts";
 
 /** LAST_RESERVED_GDT_BYTE: the limit of every PV vcpu's GDT. */
 export const GDT_LIMIT = 0xefff;
@@ -68,7 +69,7 @@ export interface PvStart {
   readonly rsp: bigint;
   /** Linear address of start_info. */
   readonly rsi: bigint;
-  /** Machine frame of the top-level page table. */
+  /** Machine frame of the guest's top-level page table: a 32-bit guest's is its L3. */
   readonly top: number;
 }
 
@@ -88,9 +89,7 @@ export function startPv(vcpu: Vcpu, start: PvStart): void {
   core.setSlot(A.S_RSP, start.rsp);
   core.setSlot(A.S_RSI, start.rsi);
   core.u64[A.RIP >>> 3] = start.rip;
-  vcpu.pv!.guestTable = start.top;
-  core.i32[A.CR3 >>> 2] = start.top * 4096;
-  core.i32[(A.CR3 + 4) >>> 2] = Math.floor((start.top * 4096) / 2 ** 32);
+  startOnTable(vcpu, start.top);
   updateMode(core);
   before?.activate();
   vcpu.isInitialised = true;
