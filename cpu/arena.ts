@@ -166,10 +166,17 @@ export const MXCSR: number = CORE + 0x4a8;
 /** i32: bits of the XSTATE components in use besides their init state (XINUSE). */
 export const XINUSE: number = CORE + 0x4ac;
 
-/** XMM0..15, 32 bytes apart so that YMM fits; 16..23 are vector temporaries of one instruction. */
+/**
+ * Vectors of 16 bytes by number: XMM0..15; 16..23 are temporaries of one instruction. The upper half of YMM register or 32-byte
+ * temporary n is vector n + YMM_UPPER, so what works on 128 bits works on either half.
+ */
 export const XMM: number = CORE + 0x500;
-export const XMM_STRIDE = 32;
+export const XMM_STRIDE = 16;
 export const XMM_T0 = 16;
+export const YMM_UPPER = 24;
+export const VECTORS = 48;
+/** Bytes from the lower to the upper half of a YMM register. */
+export const YMM_UPPER_BYTES: number = YMM_UPPER * XMM_STRIDE;
 
 /** Interruptibility (SDM table 25-3): bit 0 STI, bit 1 MOV SS, bit 3 NMI. */
 export const INTERRUPTIBILITY: number = CORE + 0x800;

@@ -45,7 +45,7 @@ function usualMxcsr(e: Emitter): void {
  */
 function middling(
   e: Emitter,
-  field: "d" | "a",
+  field: "a" | "b",
   offset: number,
   double: boolean,
   nonzero: boolean,
@@ -74,30 +74,49 @@ function middling(
   w.op(OP.i64_eqz, OP.i32_or);
 }
 
+/** Scalar instructions: d = a, except for what the caller is about to store. */
+function takeRest(e: Emitter): void {
+  if (e.sameVector("d", "a")) return;
+  const { w } = e;
+  e.vectorAddress("d");
+  e.vectorAddress("a");
+  w.op(OP.i32_ne);
+  w.if();
+  e.openVector("d");
+  e.getVector("a");
+  e.closeVector();
+  w.end();
+}
+
+/** Offset of a lane from its vector's address: the upper half of a YMM register lies apart. */
+const laneOffset = (offset: number): number => (offset < 16 ? offset : offset - 16 + A.YMM_UPPER_BYTES);
+
 function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes: number): void {
   const { w } = e;
   const bytes = double ? 8 : 4;
   const unary = operation === "SQRT";
   usualMxcsr(e);
   for (let lane = 0; lane < lanes; lane++) {
+    const offset = laneOffset(lane * bytes);
     if (!unary) {
-      middling(e, "d", lane * bytes, double, false, false);
+      middling(e, "a", offset, double, false, false);
       w.op(OP.i32_and);
     }
-    middling(e, "a", lane * bytes, double, operation === "DIV", unary);
+    middling(e, "b", offset, double, operation === "DIV", unary);
     w.op(OP.i32_and);
   }
   w.if();
   for (let lane = 0; lane < lanes; lane++) {
-    const at = A.XMM + lane * bytes;
+    const at = A.XMM + laneOffset(lane * bytes);
     e.vectorAddress("d");
     if (!unary) {
-      e.vectorAddress("d");
+      e.vectorAddress("a");
       w.mem(double ? F64_LOAD : F32_LOAD, at);
     }
-    e.vectorAddress("a");
+    e.vectorAddress("b");
     w.mem(double ? F64_LOAD : F32_LOAD, at);
     w.op(double ? F64_OPS[operation] : F32_OPS[operation]);
+    if (lanes === 1) takeRest(e);
     w.mem(double ? F64_STORE : F32_STORE, at);
   }
   w.else();
@@ -108,14 +127,14 @@ function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes
 /** COMISD, UCOMISD: ZF, PF, CF = equal, unordered, below; the others clear. NaNs and denormals go to the helper. */
 function emitCompare(e: Emitter): void {
   const { w } = e;
-  middling(e, "d", 0, true, false, false);
   middling(e, "a", 0, true, false, false);
+  middling(e, "b", 0, true, false, false);
   w.op(OP.i32_and);
   w.if();
   const compare = (op: number): void => {
-    e.vectorAddress("d");
-    w.mem(F64_LOAD, A.XMM);
     e.vectorAddress("a");
+    w.mem(F64_LOAD, A.XMM);
+    e.vectorAddress("b");
     w.mem(F64_LOAD, A.XMM);
     w.op(op);
   };
@@ -145,9 +164,10 @@ function emitFromInteger(e: Emitter, wide: boolean): void {
   const { w } = e;
   const convert = (): void => {
     e.vectorAddress("d");
-    e.get("a", wide ? 3 : 2);
+    e.get("b", wide ? 3 : 2);
     if (wide) w.op(F64_CONVERT_I64_S);
     else w.op(OP.i32_wrap_i64, F64_CONVERT_I32_S);
+    takeRest(e);
     w.mem(F64_STORE, A.XMM);
   };
   if (!wide) {
@@ -166,14 +186,14 @@ function emitFromInteger(e: Emitter, wide: boolean): void {
 function emitToInteger(e: Emitter, wide: boolean): void {
   const { w } = e;
   usualMxcsr(e);
-  e.vectorAddress("a");
+  e.vectorAddress("b");
   w.mem(F64_LOAD, A.XMM);
   w.op(F64_ABS);
   w.f64(wide ? 2 ** 62 : 2 ** 31 - 1);
   w.op(F64_LT, OP.i32_and);
   w.if();
   e.open("d");
-  e.vectorAddress("a");
+  e.vectorAddress("b");
   w.mem(F64_LOAD, A.XMM);
   if (wide) w.op(I64_TRUNC_F64_S);
   else w.op(I32_TRUNC_F64_S, OP.i64_extend_i32_u);
@@ -185,9 +205,15 @@ function emitToInteger(e: Emitter, wide: boolean): void {
 
 export function installFloat(table: EmitTable): void {
   U.FP_OPS.forEach((name, i) => {
-    const operation = name.slice(0, -2) as Operation;
-    const double = name.endsWith("D");
-    const lanes = name.at(-2) === "P" ? (double ? 2 : 4) : 1;
+    const [, operation, form, precision, long] = /^([A-Z]+)([PS])([DS])(Y?)$/.exec(name) as string[] as [
+      string,
+      Operation,
+      string,
+      string,
+      string,
+    ];
+    const double = precision === "D";
+    const lanes = form === "S" ? 1 : (double ? 2 : 4) << (long === "Y" ? 1 : 0);
     table[U.U_FP + i] = (e) => emitArithmetic(e, operation, double, lanes);
   });
   table[U.U_COMISD] = emitCompare;

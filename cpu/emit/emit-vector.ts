@@ -2,9 +2,9 @@
 import * as A from "../arena.ts";
 import { VEC_GP } from "../core.ts";
 import * as U from "../uops/uop.ts";
-import { MEM, OP, V128 } from "./assembler.ts";
+import { type Assembler, I32, MEM, OP } from "./assembler.ts";
 import { type Emitter, IMPORT_READ, IMPORT_WRITE } from "./emitter.ts";
-import type { EmitTable } from "./table.ts";
+import { type EmitTable, family } from "./table.ts";
 
 const V128_LOAD = 0x00;
 const V128_STORE = 0x0b;
@@ -16,8 +16,14 @@ const I32X4_SPLAT = 0x11;
 const I8X16_BITMASK = 0x64;
 const I8X16_SUB = 0x71;
 const I8X16_ADD = 0x6e;
+const V128_AND = 0x4e;
+const V128_LOAD32_LANE = 0x56;
+const V128_LOAD64_LANE = 0x57;
+/** Splats of 8, 16, 32 and 64 bits. */
+const SPLATS = [0x0f, 0x10, 0x11, 0x12];
+const SPLAT_LOADS = [MEM.i32_load8_u, MEM.i32_load16_u, MEM.i32_load, MEM.i64_load];
 
-/** V_OPS that are one WebAssembly instruction on (d, a). */
+/** V_OPS that are one WebAssembly instruction on (a, b). */
 const DIRECT: Partial<Record<U.VOp, number>> = {
   and: 0x4e,
   or: 0x50,
@@ -69,7 +75,7 @@ const DIRECT: Partial<Record<U.VOp, number>> = {
   packusdw: 0x86,
 };
 
-/** Interleaves elements of `bytes` bytes of the low or high halves of d and a. */
+/** Interleaves elements of `bytes` bytes of the low or high halves of a and b. */
 function unpackLanes(bytes: number, high: boolean): number[] {
   const lanes: number[] = [];
   for (let element = 0; element < 8 / bytes; element++)
@@ -92,13 +98,21 @@ function emitBinary(e: Emitter, op: U.VOp): void {
   const { w } = e;
   e.openVector("d");
   if (op === "andnot") {
-    // PANDN is ~d & a; WebAssembly's andnot(p, q) is p & ~q.
+    // PANDN is ~a & b; WebAssembly's andnot(p, q) is p & ~q.
+    e.getVector("b");
     e.getVector("a");
-    e.getVector("d");
     w.simd(0x4f);
-  } else {
-    e.getVector("d");
+  } else if (op === "shufb") {
+    // Bit 7 of a selector gives zero, of the others four bits count; a swizzle gives zero for all from 16 on.
     e.getVector("a");
+    e.getVector("b");
+    w.i32(0x8f);
+    w.simd(I8X16_SPLAT);
+    w.simd(V128_AND);
+    w.simd(I8X16_SWIZZLE);
+  } else {
+    e.getVector("a");
+    e.getVector("b");
     const direct = DIRECT[op];
     if (direct !== undefined) w.simd(direct);
     else {
@@ -113,7 +127,7 @@ function emitBinary(e: Emitter, op: U.VOp): void {
 function emitShift(e: Emitter, op: number, bits: number, arithmetic: boolean): void {
   const { w } = e;
   e.openVector("d");
-  e.getVector("d");
+  e.getVector("a");
   e.imm();
   w.op(OP.i32_wrap_i64);
   w.tee(e.l.i);
@@ -126,8 +140,7 @@ function emitShift(e: Emitter, op: number, bits: number, arithmetic: boolean): v
   }
   w.simd(op);
   if (!arithmetic) {
-    w.simd(V128_CONST);
-    for (let i = 0; i < 16; i++) w.byte(0);
+    zeroVector(w);
     w.get(e.l.i);
     w.i32(bits);
     w.op(OP.i32_lt_u, OP.select);
@@ -139,7 +152,7 @@ function emitShift(e: Emitter, op: number, bits: number, arithmetic: boolean): v
 function emitByteShift(e: Emitter, left: boolean): void {
   const { w } = e;
   e.openVector("d");
-  e.getVector("d");
+  e.getVector("a");
   w.simd(V128_CONST);
   for (let i = 0; i < 16; i++) w.byte(i);
   e.imm();
@@ -178,49 +191,58 @@ function emitShuffleDwords(e: Emitter): void {
   e.closeVector();
 }
 
-function checkAligned(e: Emitter): void {
+function checkAligned(e: Emitter, bytes: number): void {
   const { w, l } = e;
   w.get(l.lin);
-  w.i64(15);
+  w.i64(bytes - 1);
   w.op(OP.i64_and, OP.i64_eqz, OP.i32_eqz);
   w.if();
   e.fault(VEC_GP);
   w.end();
 }
 
-function emitLoad128(e: Emitter, aligned: boolean): void {
-  const { w, l } = e;
-  e.address();
-  if (aligned) checkAligned(e);
-  e.probe(A.TLB_READ, 16);
-  w.if(V128);
-  e.hitAddress();
-  w.simdMem(V128_LOAD, 0);
-  w.else();
-  e.slow(IMPORT_READ, 16);
-  w.i32(0);
-  w.simdMem(V128_LOAD, A.BUS_DATA);
-  w.end();
-  w.set(l.v);
-  e.openVector("d");
-  w.get(l.v);
-  e.closeVector();
-}
-
-function emitStore128(e: Emitter, aligned: boolean): void {
+/** Loads `bytes` (16 or 32) at the memory operand into vector d, and its upper half. */
+function emitLoad(e: Emitter, bytes: number, aligned: boolean): void {
   const { w } = e;
   e.address();
-  if (aligned) checkAligned(e);
-  e.probe(A.TLB_WRITE, 16);
+  if (aligned) checkAligned(e, bytes);
+  e.probe(A.TLB_READ, bytes);
+  w.if(I32);
+  e.hitAddress();
+  w.else();
+  e.slow(IMPORT_READ, bytes);
+  w.i32(A.BUS_DATA);
+  w.end();
+  w.set(e.l.i);
+  for (let half = 0; half < bytes; half += 16) {
+    e.vectorAddress("d");
+    w.get(e.l.i);
+    w.simdMem(V128_LOAD, half);
+    w.simdMem(V128_STORE, A.XMM + (half === 0 ? 0 : A.YMM_UPPER_BYTES));
+  }
+}
+
+/** The reverse. */
+function emitStore(e: Emitter, bytes: number, aligned: boolean): void {
+  const { w } = e;
+  const store = (to: () => void, offset: number): void => {
+    for (let half = 0; half < bytes; half += 16) {
+      to();
+      e.vectorAddress("d");
+      w.simdMem(V128_LOAD, A.XMM + (half === 0 ? 0 : A.YMM_UPPER_BYTES));
+      w.simdMem(V128_STORE, offset + half);
+    }
+  };
+  e.address();
+  if (aligned) checkAligned(e, bytes);
+  e.probe(A.TLB_WRITE, bytes);
   w.if();
   e.hitAddress();
-  e.getVector("d");
-  w.simdMem(V128_STORE, 0);
+  w.set(e.l.i);
+  store(() => w.get(e.l.i), 0);
   w.else();
-  w.i32(0);
-  e.getVector("d");
-  w.simdMem(V128_STORE, A.BUS_DATA);
-  e.slow(IMPORT_WRITE, 16);
+  store(() => w.i32(0), A.BUS_DATA);
+  e.slow(IMPORT_WRITE, bytes);
   w.end();
 }
 
@@ -235,11 +257,44 @@ function setZeroExtended(e: Emitter, value: () => void): void {
   w.mem(MEM.i64_store, A.XMM + 8);
 }
 
+/** d = b in the low `bytes` (4 or 8), a above. */
+function emitMerge(e: Emitter, bytes: number): void {
+  const { w } = e;
+  e.vectorAddress("d");
+  e.vectorAddress("b");
+  if (e.sameVector("d", "a")) {
+    w.mem(bytes === 8 ? MEM.i64_load : MEM.i32_load, A.XMM);
+    w.mem(bytes === 8 ? MEM.i64_store : MEM.i32_store, A.XMM);
+    return;
+  }
+  e.getVector("a");
+  w.simdMem(bytes === 8 ? V128_LOAD64_LANE : V128_LOAD32_LANE, A.XMM);
+  w.byte(0);
+  e.closeVector();
+}
+
+/** Pushes the sign bits of the bytes of vector a, or of its upper half, as an i64. */
+function byteSigns(e: Emitter, offset: number): void {
+  e.vectorAddress("a");
+  e.w.simdMem(V128_LOAD, A.XMM + offset);
+  e.w.simd(I8X16_BITMASK);
+  e.w.op(OP.i64_extend_i32_u);
+}
+
+function zeroVector(w: Assembler): void {
+  w.simd(V128_CONST);
+  for (let i = 0; i < 16; i++) w.byte(0);
+}
+
 export function installVector(table: EmitTable): void {
-  table[U.U_VLOAD] = (e) => emitLoad128(e, false);
-  table[U.U_VLOADA] = (e) => emitLoad128(e, true);
-  table[U.U_VSTORE] = (e) => emitStore128(e, false);
-  table[U.U_VSTOREA] = (e) => emitStore128(e, true);
+  table[U.U_VLOAD] = (e) => emitLoad(e, 16, false);
+  table[U.U_VLOADA] = (e) => emitLoad(e, 16, true);
+  table[U.U_VSTORE] = (e) => emitStore(e, 16, false);
+  table[U.U_VSTOREA] = (e) => emitStore(e, 16, true);
+  table[U.U_VLOAD256] = (e) => emitLoad(e, 32, false);
+  table[U.U_VLOADA256] = (e) => emitLoad(e, 32, true);
+  table[U.U_VSTORE256] = (e) => emitStore(e, 32, false);
+  table[U.U_VSTOREA256] = (e) => emitStore(e, 32, true);
   for (const [load, store, sz] of [
     [U.U_VLOAD64, U.U_VSTORE64, 3],
     [U.U_VLOAD32, U.U_VSTORE32, 2],
@@ -262,23 +317,13 @@ export function installVector(table: EmitTable): void {
     e.getVector("a");
     e.closeVector();
   };
-  table[U.U_VMOVLO64] = (e) => {
-    e.vectorAddress("d");
-    e.vectorAddress("a");
-    e.w.mem(MEM.i64_load, A.XMM);
-    e.w.mem(MEM.i64_store, A.XMM);
-  };
+  table[U.U_VMOVLO64] = (e) => emitMerge(e, 8);
   table[U.U_VMOVZ64] = (e) =>
     setZeroExtended(e, () => {
       e.vectorAddress("a");
       e.w.mem(MEM.i64_load, A.XMM);
     });
-  table[U.U_VMOVLO32] = (e) => {
-    e.vectorAddress("d");
-    e.vectorAddress("a");
-    e.w.mem(MEM.i32_load, A.XMM);
-    e.w.mem(MEM.i32_store, A.XMM);
-  };
+  table[U.U_VMOVLO32] = (e) => emitMerge(e, 4);
   table[U.U_VFROM32] = (e) => setZeroExtended(e, () => e.get("a", 2));
   table[U.U_VFROM64] = (e) => setZeroExtended(e, () => e.get("a", 3));
   for (const [kind, sz] of [
@@ -308,9 +353,34 @@ export function installVector(table: EmitTable): void {
   table[U.U_VSHUFD] = (e) => emitShuffleDwords(e);
   table[U.U_VMOVMSKB] = (e) => {
     e.open("d");
-    e.getVector("a");
-    e.w.simd(I8X16_BITMASK);
-    e.w.op(OP.i64_extend_i32_u);
+    byteSigns(e, 0);
     e.close("d", 3);
   };
+  table[U.U_VMOVMSKB256] = (e) => {
+    e.open("d");
+    byteSigns(e, 0);
+    byteSigns(e, A.YMM_UPPER_BYTES);
+    e.w.i64(16);
+    e.w.op(OP.i64_shl, OP.i64_or);
+    e.close("d", 3);
+  };
+  table[U.U_VZERO] = (e) => {
+    e.openVector("d");
+    zeroVector(e.w);
+    e.closeVector();
+  };
+  table[U.U_VZEROUPPER] = ({ w }) => {
+    for (let n = 0; n < 16; n++) {
+      w.i32(0);
+      zeroVector(w);
+      w.simdMem(V128_STORE, A.XMM + A.YMM_UPPER_BYTES + n * A.XMM_STRIDE);
+    }
+  };
+  family(table, U.U_VSPLAT, 0, (e, sz) => {
+    e.openVector("d");
+    e.vectorAddress("a");
+    e.w.mem(SPLAT_LOADS[sz]!, A.XMM);
+    e.w.simd(SPLATS[sz]!);
+    e.closeVector();
+  });
 }

@@ -78,6 +78,10 @@ export abstract class Emitter {
   abstract scale(): void;
   /** Pushes the arena address of a vector register operand plus nothing; use with vector loads at offset A.XMM. */
   abstract vectorAddress(field: "d" | "a" | "b"): void;
+  /** True if both fields are known to name the same vector. */
+  sameVector(_one: "d" | "a" | "b", _other: "d" | "a" | "b"): boolean {
+    return false;
+  }
   /** Pushes the address of the micro-op record. */
   abstract uop(): void;
   /** With an H_* status on the stack: leaves the engine with it if it is not zero. */

@@ -6,7 +6,7 @@
 import type { Core } from "../core.ts";
 import { F32, type FloatFormat } from "./softfloat.ts";
 import { fusedMultiplyAdd } from "./softfloat-arith.ts";
-import { element, F32_LEAST, ordinary, setElement } from "./sse-arith.ts";
+import { element, F32_LEAST, lane32, lane64, ordinary, setElement } from "./sse-arith.ts";
 import { beginSse, finishSse, plainMode, sse } from "./sse-state.ts";
 
 export type FmaOperation = (core: Core, first: number, second: number, third: number) => number;
@@ -103,13 +103,13 @@ function fuse64(a: number, b: number, c: number): number {
 function fast64(core: Core, a: number, b: number, c: number, first: number, signs: FmaSigns, lanes: number): boolean {
   const view = core.f64;
   for (let lane = 0; lane < lanes; lane++) {
-    const x = view[(a >>> 3) + lane] as number;
-    const y = view[(b >>> 3) + lane] as number;
-    const z = view[(c >>> 3) + lane] as number;
+    const x = view[lane64(a, lane)] as number;
+    const y = view[lane64(b, lane)] as number;
+    const z = view[lane64(c, lane)] as number;
     if (!middling(x) || !middling(y) || !middling(z)) return false;
     quick[lane] = fuse64(signs.product ? -x : x, y, (lane & 1 ? signs.odd : signs.even) ? -z : z);
   }
-  for (let lane = 0; lane < lanes; lane++) view[(first >>> 3) + lane] = quick[lane] as number;
+  for (let lane = 0; lane < lanes; lane++) view[lane64(first, lane)] = quick[lane] as number;
   return true;
 }
 
@@ -117,9 +117,9 @@ function fast64(core: Core, a: number, b: number, c: number, first: number, sign
 function fast32(core: Core, a: number, b: number, c: number, first: number, signs: FmaSigns, lanes: number): boolean {
   const view = core.f32;
   for (let lane = 0; lane < lanes; lane++) {
-    const x = view[(a >>> 2) + lane] as number;
-    const y = view[(b >>> 2) + lane] as number;
-    const z = view[(c >>> 2) + lane] as number;
+    const x = view[lane32(a, lane)] as number;
+    const y = view[lane32(b, lane)] as number;
+    const z = view[lane32(c, lane)] as number;
     if (!ordinary(x, F32_LEAST) || !ordinary(y, F32_LEAST) || !ordinary(z, F32_LEAST)) return false;
     const product = signs.product ? -(x * y) : x * y;
     const addend = (lane & 1 ? signs.odd : signs.even) ? -z : z;
@@ -129,7 +129,7 @@ function fast32(core: Core, a: number, b: number, c: number, first: number, sign
     if (r !== 0 && !(magnitude >= F32_LOW && magnitude < F32_HIGH)) return false;
     quick[lane] = r;
   }
-  for (let lane = 0; lane < lanes; lane++) view[(first >>> 2) + lane] = quick[lane] as number;
+  for (let lane = 0; lane < lanes; lane++) view[lane32(first, lane)] = quick[lane] as number;
   return true;
 }
 

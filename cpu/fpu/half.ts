@@ -1,5 +1,5 @@
 // F16C: conversions between half and single precision (SDM volume 1, 14.4; volume 2, VCVTPH2PS and VCVTPS2PH). As in
-// sse-convert.ts an operation takes the core and byte addresses in the arena of destination and source; it returns 0, or
+// sse-convert.ts an operation takes the core and byte addresses in the arena of destination and sources; it returns 0, or
 // nonzero if a fault was raised, and then has written nothing.
 
 import type { Core } from "../core.ts";
@@ -12,7 +12,7 @@ const results: bigint[] = [0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n];
 
 /** VCVTPH2PS: `lanes` (4 or 8) halves. Exact; a denormal half is a number like others, whatever MXCSR.DAZ says, and no #D. */
 export function halfToSingle(lanes: number): SseOperation {
-  return (core, dst, src) => {
+  return (core, dst, _a, src) => {
     beginSse(core);
     for (let lane = 0; lane < lanes; lane++)
       results[lane] = convert(sse, F32, unpackF16(core.u16[(src >>> 1) + lane] as number));
@@ -28,7 +28,7 @@ export function halfToSingle(lanes: number): SseOperation {
  * a page fault leaves MXCSR alone.
  */
 export function singleToHalf(lanes: number, clear: number): SseOperation {
-  return (core: Core, dst: number, src: number, imm: number) => {
+  return (core: Core, dst: number, _a: number, src: number, imm: number) => {
     beginSse(core);
     if ((imm & 4) === 0) sse.rounding = imm & 3;
     sse.ftz = false;

@@ -31,7 +31,7 @@ export const HELPER_MMX_CHECK: number = defineHelper("MMX check", (core) => (pen
 /** U_HELPER: vector d = MMX register a, zero-extended; checks as HELPER_MMX_CHECK. */
 export const HELPER_MMX_READ: number = defineHelper("MMX read", (core, u) => {
   if (pendingX87(core)) return H_FAULT;
-  const d = (XMM + (core.u8[u + 2]! << 5)) >>> 2;
+  const d = (XMM + (core.u8[u + 2]! << 4)) >>> 2;
   const a = (FPR + (core.u8[u + 3]! << 4)) >>> 2;
   core.i32[d] = core.i32[a]!;
   core.i32[d + 1] = core.i32[a + 1]!;
@@ -43,7 +43,7 @@ export const HELPER_MMX_READ: number = defineHelper("MMX read", (core, u) => {
 /** U_HELPER: MMX register d = low (c = 0) or high (c = 1) half of vector a; sign and exponent become ones. */
 export const HELPER_MMX_WRITE: number = defineHelper("MMX write", (core, u) => {
   const d = FPR + (core.u8[u + 2]! << 4);
-  const a = (XMM + (core.u8[u + 3]! << 5) + (core.u8[u + 7]! << 3)) >>> 2;
+  const a = (XMM + (core.u8[u + 3]! << 4) + (core.u8[u + 7]! << 3)) >>> 2;
   core.i32[d >>> 2] = core.i32[a]!;
   core.i32[(d + 4) >>> 2] = core.i32[a + 1]!;
   core.u16[(d + 8) >>> 1] = 0xffff;

@@ -1,7 +1,8 @@
-// SSE, SSE2, SSE3 and SSE4.1 floating-point arithmetic on registers in the arena. Every operation takes the core, the
-// byte addresses of its destination (and first source) and of its second source, and the immediate; it returns 0, or
-// nonzero if a fault was raised, and then has written nothing.
+// SSE and AVX floating-point arithmetic on registers in the arena. Every operation takes the core, the byte addresses of its
+// destination and its sources, and the immediate; it returns 0, or nonzero if a fault was raised, and then has written
+// nothing.
 
+import { YMM_UPPER_BYTES } from "../arena.ts";
 import type { Core } from "../core.ts";
 import { setArithmeticFlags } from "../flags.ts";
 import { F32, type FloatFormat, type Operand, PE, packZero, unpackF32, unpackF64, ZERO } from "./softfloat.ts";
@@ -19,7 +20,12 @@ import {
 import { beginSse, finishSse, plainMode, sse } from "./sse-state.ts";
 import { relationFlags } from "./x87-arith.ts";
 
-export type SseOperation = (core: Core, dst: number, src: number, imm: number) => number;
+/**
+ * @param dst byte address of the destination
+ * @param a of the first source, which scalar operations take the rest of the destination from
+ * @param b of the second source, or the only one
+ */
+export type SseOperation = (core: Core, dst: number, a: number, b: number, imm: number) => number;
 
 export const SSE_ADD = 0;
 export const SSE_SUB = 1;
@@ -31,27 +37,43 @@ export const SSE_MAX = 6;
 
 // ---- elements ---------------------------------------------------------------------------------------------------
 
+/** Index in f32 and u32 of element `lane`; from 4 on it lies in the upper half of a YMM register. */
+export function lane32(address: number, lane: number): number {
+  return (address >>> 2) + lane + (lane >> 2) * ((YMM_UPPER_BYTES - 16) >> 2);
+}
+
+/** Index in f64 and u64 of element `lane`; from 2 on it lies in the upper half of a YMM register. */
+export function lane64(address: number, lane: number): number {
+  return (address >>> 3) + lane + (lane >> 1) * ((YMM_UPPER_BYTES - 16) >> 3);
+}
+
 /** Bits of element `lane` of the vector at `address`. */
 export function elementBits(core: Core, fmt: FloatFormat, address: number, lane: number): bigint {
-  if (fmt === F32) return BigInt(core.u32[(address >>> 2) + lane] as number);
-  return core.u64[(address >>> 3) + lane] as bigint;
+  if (fmt === F32) return BigInt(core.u32[lane32(address, lane)] as number);
+  return core.u64[lane64(address, lane)] as bigint;
 }
 
 export function element(core: Core, fmt: FloatFormat, address: number, lane: number): Operand {
-  if (fmt === F32) return unpackF32(sse, core.u32[(address >>> 2) + lane] as number);
-  return unpackF64(sse, core.u64[(address >>> 3) + lane] as bigint);
+  if (fmt === F32) return unpackF32(sse, core.u32[lane32(address, lane)] as number);
+  return unpackF64(sse, core.u64[lane64(address, lane)] as bigint);
 }
 
 export function setElement(core: Core, fmt: FloatFormat, address: number, lane: number, bits: bigint): void {
-  if (fmt === F32) core.u32[(address >>> 2) + lane] = Number(bits);
-  else core.u64[(address >>> 3) + lane] = bits;
+  if (fmt === F32) core.u32[lane32(address, lane)] = Number(bits);
+  else core.u64[lane64(address, lane)] = bits;
 }
 
-const results: bigint[] = [0n, 0n, 0n, 0n];
+/** What scalar operations do before they write their element: the rest of the destination is the first source's. */
+export function takeRest(core: Core, dst: number, a: number): void {
+  if (dst !== a) core.u8.copyWithin(dst, a, a + 16);
+}
+
+const results: bigint[] = new Array<bigint>(8).fill(0n);
 
 /** Posts exceptions and writes the first `lanes` results unless one of them faults. */
-function deliver(core: Core, fmt: FloatFormat, dst: number, lanes: number): number {
+function deliver(core: Core, fmt: FloatFormat, dst: number, a: number, lanes: number): number {
   if (finishSse(core) !== 0) return 1;
+  if (lanes === 1) takeRest(core, dst, a);
   for (let lane = 0; lane < lanes; lane++) setElement(core, fmt, dst, lane, results[lane] as bigint);
   return 0;
 }
@@ -129,116 +151,127 @@ function trusted(operation: number, a: number, b: number, r: number, low: number
   return magnitude >= low && magnitude < high;
 }
 
-const quick = new Float64Array(4);
+const quick = new Float64Array(8);
 
-function fastF64(core: Core, operation: number, dst: number, src: number, lanes: number): boolean {
+function fastF64(core: Core, operation: number, dst: number, x: number, y: number, lanes: number): boolean {
   const view = core.f64;
   const needed = operation !== SSE_SQRT;
   for (let lane = 0; lane < lanes; lane++) {
-    const b = view[(src >>> 3) + lane] as number;
-    const a = needed ? (view[(dst >>> 3) + lane] as number) : b;
+    const b = view[lane64(y, lane)] as number;
+    const a = needed ? (view[lane64(x, lane)] as number) : b;
     if (!ordinary(a, F64_LEAST) || !ordinary(b, F64_LEAST)) return false;
     const r = calculate(operation, a, b);
     if (!trusted(operation, a, b, r, F64_LOW, F64_HIGH)) return false;
     quick[lane] = r;
   }
-  for (let lane = 0; lane < lanes; lane++) view[(dst >>> 3) + lane] = quick[lane] as number;
+  if (lanes === 1) takeRest(core, dst, x);
+  for (let lane = 0; lane < lanes; lane++) view[lane64(dst, lane)] = quick[lane] as number;
   return true;
 }
 
 /** + - * / and sqrt of singles in double precision, rounded to single, are exact: 53 >= 2 * 24 + 2. */
-function fastF32(core: Core, operation: number, dst: number, src: number, lanes: number): boolean {
+function fastF32(core: Core, operation: number, dst: number, x: number, y: number, lanes: number): boolean {
   const view = core.f32;
   const needed = operation !== SSE_SQRT;
   for (let lane = 0; lane < lanes; lane++) {
-    const b = view[(src >>> 2) + lane] as number;
-    const a = needed ? (view[(dst >>> 2) + lane] as number) : b;
+    const b = view[lane32(y, lane)] as number;
+    const a = needed ? (view[lane32(x, lane)] as number) : b;
     if (!ordinary(a, F32_LEAST) || !ordinary(b, F32_LEAST)) return false;
     const r = calculate(operation, a, b);
     if (!trusted(operation, a, b, r, F32_LOW, F32_HIGH)) return false;
     quick[lane] = r;
   }
-  for (let lane = 0; lane < lanes; lane++) view[(dst >>> 2) + lane] = quick[lane] as number;
+  if (lanes === 1) takeRest(core, dst, x);
+  for (let lane = 0; lane < lanes; lane++) view[lane32(dst, lane)] = quick[lane] as number;
   return true;
 }
 
 // ---- operations -------------------------------------------------------------------------------------------------
 
-/** ADD SUB MUL DIV SQRT MIN MAX (SSE_*), packed (4 or 2 lanes) or scalar (1). */
+/** ADD SUB MUL DIV SQRT MIN MAX (SSE_*), packed (2 to 8 lanes) or scalar (1). */
 export function arithmetic(operation: number, fmt: FloatFormat, lanes: number): SseOperation {
-  return (core, dst, src) => {
-    if (plainMode(core)) {
-      if (fmt === F32 ? fastF32(core, operation, dst, src, lanes) : fastF64(core, operation, dst, src, lanes)) return 0;
-    }
+  const fast = fmt === F32 ? fastF32 : fastF64;
+  return (core, dst, a, b) => {
+    if (plainMode(core) && fast(core, operation, dst, a, b, lanes)) return 0;
     beginSse(core);
-    for (let lane = 0; lane < lanes; lane++) results[lane] = slow(core, fmt, operation, dst, src, lane);
-    return deliver(core, fmt, dst, lanes);
+    for (let lane = 0; lane < lanes; lane++) results[lane] = slow(core, fmt, operation, a, b, lane);
+    return deliver(core, fmt, dst, a, lanes);
   };
 }
 
-/** HADD, HSUB: the two halves of the result come from adjacent pairs of either operand. */
+/** HADD, HSUB: the two halves of each 16 bytes of the result come from adjacent pairs of either operand. */
 export function horizontal(fmt: FloatFormat, lanes: number, subtract: number): SseOperation {
-  return (core, dst, src) => {
+  const group = fmt === F32 ? 4 : 2;
+  return (core, dst, a, b) => {
     beginSse(core);
-    const half = lanes >> 1;
     for (let lane = 0; lane < lanes; lane++) {
-      const from = lane < half ? dst : src;
-      const pair = (lane % half) * 2;
+      const inGroup = lane & (group - 1);
+      const from = inGroup < group >> 1 ? a : b;
+      const pair = lane - inGroup + (inGroup & ((group >> 1) - 1)) * 2;
       results[lane] = add(sse, fmt, element(core, fmt, from, pair), element(core, fmt, from, pair + 1), subtract);
     }
-    return deliver(core, fmt, dst, lanes);
+    return deliver(core, fmt, dst, a, lanes);
   };
 }
 
 /** ADDSUB: even elements are subtracted, odd ones added. */
 export function addSubtract(fmt: FloatFormat, lanes: number): SseOperation {
-  return (core, dst, src) => {
+  return (core, dst, a, b) => {
     beginSse(core);
     for (let lane = 0; lane < lanes; lane++) {
       const subtract = (lane & 1) ^ 1;
-      results[lane] = add(sse, fmt, element(core, fmt, dst, lane), element(core, fmt, src, lane), subtract);
+      results[lane] = add(sse, fmt, element(core, fmt, a, lane), element(core, fmt, b, lane), subtract);
     }
-    return deliver(core, fmt, dst, lanes);
+    return deliver(core, fmt, dst, a, lanes);
   };
 }
 
-/** Whether the relation satisfies predicate 0..7: EQ LT LE UNORD and their negations. */
+/**
+ * Whether the relation (LESS, EQUAL, GREATER, UNORDERED) satisfies predicates 0..3 and 8..11: EQ LT LE UNORD, EQ_UQ NGE NGT FALSE.
+ * 4..7 and 12..15 are their negations; from 16 on they come again with the other treatment of quiet NaNs.
+ */
 const PREDICATES: readonly (readonly boolean[])[] = [
   [false, true, false, false],
   [true, false, false, false],
   [true, true, false, false],
   [false, false, false, true],
+  [false, true, false, true],
+  [true, false, false, true],
+  [true, true, false, true],
+  [false, false, false, false],
 ];
-/** LT, LE, NLT and NLE raise #I for quiet NaNs too. */
-const SIGNALING = 0b01100110;
+/** Of predicates 0..15, those that raise #I for quiet NaNs too: LT LE NLT NLE, NGE NGT GE GT. */
+const SIGNALING = 0b0110011001100110;
 
-export function comparePredicate(fmt: FloatFormat, lanes: number): SseOperation {
+/** CMPPS and its like; `mask` is 7, or 31 for the VEX forms (SDM volume 2, CMPPD, table 3-1). */
+export function comparePredicate(fmt: FloatFormat, lanes: number, mask: number): SseOperation {
   const ones = (1n << BigInt(fmt.bits)) - 1n;
-  return (core, dst, src, imm) => {
-    const predicate = imm & 7;
-    const signaling = ((SIGNALING >> predicate) & 1) === 1;
+  return (core, dst, a, b, imm) => {
+    const predicate = imm & mask;
+    const signaling = ((SIGNALING >> (predicate & 15)) & 1) !== predicate >> 4;
+    const holds = PREDICATES[(predicate & 3) | ((predicate & 8) >> 1)] as readonly boolean[];
+    const negated = (predicate & 4) !== 0;
     beginSse(core);
     for (let lane = 0; lane < lanes; lane++) {
-      const relation = compare(sse, element(core, fmt, dst, lane), element(core, fmt, src, lane), signaling);
-      const holds = PREDICATES[predicate & 3]?.[relation] === true;
-      results[lane] = holds !== predicate > 3 ? ones : 0n;
+      const relation = compare(sse, element(core, fmt, a, lane), element(core, fmt, b, lane), signaling);
+      results[lane] = holds[relation] !== negated ? ones : 0n;
     }
-    return deliver(core, fmt, dst, lanes);
+    return deliver(core, fmt, dst, a, lanes);
   };
 }
 
 /** COMIS (`signaling`) and UCOMIS: ZF, PF and CF; OF, SF and AF are cleared. */
 export function compareToFlags(fmt: FloatFormat, signaling: boolean): SseOperation {
-  return (core, dst, src) => {
-    const a = fmt === F32 ? (core.f32[dst >>> 2] as number) : (core.f64[dst >>> 3] as number);
-    const b = fmt === F32 ? (core.f32[src >>> 2] as number) : (core.f64[src >>> 3] as number);
+  return (core, _dst, a, b) => {
+    const x = fmt === F32 ? (core.f32[a >>> 2] as number) : (core.f64[a >>> 3] as number);
+    const y = fmt === F32 ? (core.f32[b >>> 2] as number) : (core.f64[b >>> 3] as number);
     const low = fmt === F32 ? F32_LEAST : F64_LEAST;
-    if (ordinary(a, low) && ordinary(b, low)) {
-      setArithmeticFlags(core, relationFlags(a < b ? LESS : a > b ? GREATER : EQUAL));
+    if (ordinary(x, low) && ordinary(y, low)) {
+      setArithmeticFlags(core, relationFlags(x < y ? LESS : x > y ? GREATER : EQUAL));
       return 0;
     }
     beginSse(core);
-    const relation = compare(sse, element(core, fmt, dst, 0), element(core, fmt, src, 0), signaling);
+    const relation = compare(sse, element(core, fmt, a, 0), element(core, fmt, b, 0), signaling);
     if (finishSse(core) !== 0) return 1;
     setArithmeticFlags(core, relationFlags(relation));
     return 0;
@@ -247,27 +280,30 @@ export function compareToFlags(fmt: FloatFormat, signaling: boolean): SseOperati
 
 /** ROUNDPS and its like: immediate bits 1..0 rounding, bit 2 take it from MXCSR, bit 3 do not report #P. */
 export function round(fmt: FloatFormat, lanes: number): SseOperation {
-  return (core, dst, src, imm) => {
+  return (core, dst, a, b, imm) => {
     beginSse(core);
     const rounding = imm & 4 ? sse.rounding : imm & 3;
     for (let lane = 0; lane < lanes; lane++)
-      results[lane] = roundToIntegral(sse, fmt, element(core, fmt, src, lane), rounding);
+      results[lane] = roundToIntegral(sse, fmt, element(core, fmt, b, lane), rounding);
     if (imm & 8) sse.flags &= ~PE;
-    return deliver(core, fmt, dst, lanes);
+    return deliver(core, fmt, dst, a, lanes);
   };
 }
 
-/** DPPS, DPPD: exceptions are reported by stage: products, sums of pairs, the sum of those. */
+/**
+ * DPPS, DPPD, of each 16 bytes for itself: exceptions are reported by stage: products, sums of pairs, the sum of those; of both
+ * halves of a YMM register together.
+ */
 export function dotProduct(fmt: FloatFormat, lanes: number): SseOperation {
-  return (core, dst, src, imm) => {
+  const group = fmt === F32 ? 4 : 2;
+  return (core, dst, a, b, imm) => {
     beginSse(core);
     const terms: bigint[] = [];
     for (let lane = 0; lane < lanes; lane++) {
-      if ((imm >> (4 + lane)) & 1)
-        terms.push(multiply(sse, fmt, element(core, fmt, dst, lane), element(core, fmt, src, lane)));
-      else terms.push(0n);
+      const wanted = (imm >> (4 + (lane & (group - 1)))) & 1;
+      terms.push(wanted ? multiply(sse, fmt, element(core, fmt, a, lane), element(core, fmt, b, lane)) : 0n);
     }
-    while (terms.length > 1) {
+    while (terms.length > lanes / group) {
       if (finishSse(core) !== 0) return 1;
       for (let i = 0; i < terms.length; i++) {
         const x = unpackBits(fmt, terms[i] as bigint);
@@ -275,8 +311,9 @@ export function dotProduct(fmt: FloatFormat, lanes: number): SseOperation {
         terms.splice(i, 2, add(sse, fmt, x, y, 0));
       }
     }
-    for (let lane = 0; lane < lanes; lane++) results[lane] = (imm >> lane) & 1 ? (terms[0] as bigint) : 0n;
-    return deliver(core, fmt, dst, lanes);
+    for (let lane = 0; lane < lanes; lane++)
+      results[lane] = (imm >> (lane & (group - 1))) & 1 ? (terms[Math.trunc(lane / group)] as bigint) : 0n;
+    return deliver(core, fmt, dst, a, lanes);
   };
 }
 
@@ -321,11 +358,14 @@ function approximateRoot(bits: number): number {
 }
 
 export function approximate(root: boolean, lanes: number): SseOperation {
-  return (core, dst, src) => {
-    for (let lane = 0; lane < lanes; lane++) {
-      const bits = core.u32[(src >>> 2) + lane] as number;
-      core.u32[(dst >>> 2) + lane] = root ? approximateRoot(bits) : approximateReciprocal(bits);
-    }
+  const value = root ? approximateRoot : approximateReciprocal;
+  return (core, dst, a, b) => {
+    if (lanes === 1) {
+      const r = value(core.u32[b >>> 2] as number);
+      takeRest(core, dst, a);
+      core.u32[dst >>> 2] = r;
+    } else
+      for (let lane = 0; lane < lanes; lane++) core.u32[lane32(dst, lane)] = value(core.u32[lane32(b, lane)] as number);
     return 0;
   };
 }

@@ -1,15 +1,16 @@
 // Conversions between integers and SSE floating point, and between its formats. As in sse-arith.ts an operation takes
-// byte addresses of destination and source; a destination may be a general register slot or an MMX register.
+// byte addresses of destination and sources (the first counts for scalars only); a destination may be a general register slot
+// or an MMX register.
 
 import type { Core } from "../core.ts";
 import { F32, F64, type FloatFormat, type Operand, RC_ZERO } from "./softfloat.ts";
 import { convert, fromInteger, toInteger } from "./softfloat-arith.ts";
-import { element, type SseOperation, setElement } from "./sse-arith.ts";
+import { element, lane32, lane64, type SseOperation, setElement, takeRest } from "./sse-arith.ts";
 import { beginSse, finishSse, plainMode, sse } from "./sse-state.ts";
 
-const results: bigint[] = [0n, 0n, 0n, 0n];
+const results: bigint[] = new Array<bigint>(8).fill(0n);
 
-/** How results are written: all of a group's element width, then zeros up to `clear` bytes. */
+/** Writes `lanes` results of 32 or (`wide`) 64 bits, then zeros up to `clear` bytes. */
 function deliver(core: Core, dst: number, lanes: number, wide: boolean, clear: number): number {
   if (finishSse(core) !== 0) return 1;
   for (let lane = 0; lane < lanes; lane++) setElement(core, wide ? F64 : F32, dst, lane, results[lane] as bigint);
@@ -17,29 +18,40 @@ function deliver(core: Core, dst: number, lanes: number, wide: boolean, clear: n
   return 0;
 }
 
-/** Signed integer in element `lane`, of 32 or (`wide`) 64 bits. */
-function integer(core: Core, wide: boolean, src: number, lane: number): bigint {
-  return wide
-    ? BigInt.asIntN(64, core.u64[(src >>> 3) + lane] as bigint)
-    : BigInt(core.i32[(src >>> 2) + lane] as number);
+/** Writes the one result of a scalar conversion whose destination is an XMM register. */
+function deliverScalar(core: Core, fmt: FloatFormat, dst: number, a: number): number {
+  if (finishSse(core) !== 0) return 1;
+  takeRest(core, dst, a);
+  setElement(core, fmt, dst, 0, results[0] as bigint);
+  return 0;
 }
 
-/** CVTSI2SS/SD, CVTDQ2PS/PD, CVTPI2PS/PD: `lanes` integers of 32 or (`wide`) 64 bits. The rest of dst is kept. */
-export function fromIntegers(fmt: FloatFormat, lanes: number, wide: boolean): SseOperation {
-  return (core, dst, src) => {
-    if (fmt === F64 && !wide) {
-      // Always exact. From the last element down, so that dst may be src.
-      for (let lane = lanes - 1; lane >= 0; lane--)
-        core.f64[(dst >>> 3) + lane] = core.i32[(src >>> 2) + lane] as number;
+/** CVTSI2SS/SD: an integer of 32 or (`wide`) 64 bits. */
+export function scalarFromInteger(fmt: FloatFormat, wide: boolean): SseOperation {
+  return (core, dst, a, b) => {
+    const bits = wide ? BigInt.asIntN(64, core.u64[b >>> 3] as bigint) : BigInt(core.i32[b >>> 2] as number);
+    beginSse(core);
+    results[0] = fromInteger(sse, fmt, bits);
+    return deliverScalar(core, fmt, dst, a);
+  };
+}
+
+/** CVTDQ2PS/PD, CVTPI2PS/PD: `lanes` integers of 32 bits. The rest of dst is kept. */
+export function fromIntegers(fmt: FloatFormat, lanes: number): SseOperation {
+  return (core, dst, _a, b) => {
+    if (fmt === F64) {
+      // Always exact. From the last element down, so that dst may be the source.
+      for (let lane = lanes - 1; lane >= 0; lane--) core.f64[lane64(dst, lane)] = core.i32[lane32(b, lane)] as number;
       return 0;
     }
-    if (!wide && plainMode(core)) {
-      for (let lane = 0; lane < lanes; lane++) core.f32[(dst >>> 2) + lane] = core.i32[(src >>> 2) + lane] as number;
+    if (plainMode(core)) {
+      for (let lane = 0; lane < lanes; lane++) core.f32[lane32(dst, lane)] = core.i32[lane32(b, lane)] as number;
       return 0;
     }
     beginSse(core);
-    for (let lane = 0; lane < lanes; lane++) results[lane] = fromInteger(sse, fmt, integer(core, wide, src, lane));
-    return deliver(core, dst, lanes, fmt === F64, 0);
+    for (let lane = 0; lane < lanes; lane++)
+      results[lane] = fromInteger(sse, fmt, BigInt(core.i32[lane32(b, lane)] as number));
+    return deliver(core, dst, lanes, false, 0);
   };
 }
 
@@ -55,9 +67,9 @@ export function toIntegers(
   clear: number,
 ): SseOperation {
   const bits = wide ? 64 : 32;
-  return (core, dst, src) => {
+  return (core, dst, _a, b) => {
     if (lanes === 1 && truncate && plainMode(core)) {
-      const x = fmt === F32 ? (core.f32[src >>> 2] as number) : (core.f64[src >>> 3] as number);
+      const x = fmt === F32 ? (core.f32[b >>> 2] as number) : (core.f64[b >>> 3] as number);
       if (x > -2147483649 && x < 2147483648) {
         core.i32[dst >>> 2] = x;
         core.i32[(dst + 4) >>> 2] = wide && x <= -1 ? -1 : 0;
@@ -67,34 +79,36 @@ export function toIntegers(
     beginSse(core);
     const rounding = truncate ? RC_ZERO : sse.rounding;
     for (let lane = 0; lane < lanes; lane++)
-      results[lane] = BigInt.asUintN(bits, toInteger(sse, element(core, fmt, src, lane), bits, rounding));
+      results[lane] = BigInt.asUintN(bits, toInteger(sse, element(core, fmt, b, lane), bits, rounding));
     return deliver(core, dst, lanes, wide, clear);
   };
 }
 
-/** CVTPS2PD, CVTPD2PS, CVTSS2SD, CVTSD2SS: `clear` as above (CVTPD2PS zeroes the upper half). */
+/** CVTPS2PD, CVTPD2PS: `clear` as above (CVTPD2PS zeroes the upper half). */
 export function betweenFormats(from: FloatFormat, to: FloatFormat, lanes: number, clear: number): SseOperation {
-  return (core, dst, src) => {
+  return (core, dst, _a, b) => {
     beginSse(core);
     for (let lane = 0; lane < lanes; lane++) {
-      const a: Operand = element(core, from, src, lane);
-      results[lane] = convert(sse, to, a);
+      const x: Operand = element(core, from, b, lane);
+      results[lane] = convert(sse, to, x);
     }
     return deliver(core, dst, lanes, to === F64, clear);
   };
 }
 
-/** The fast path of CVTSS2SD and CVTSD2SS before `betweenFormats`. */
+/** CVTSS2SD, CVTSD2SS. */
 export function scalarBetween(from: FloatFormat, to: FloatFormat): SseOperation {
-  const general = betweenFormats(from, to, 1, 0);
-  return (core, dst, src, imm) => {
-    const x = from === F32 ? (core.f32[src >>> 2] as number) : (core.f64[src >>> 3] as number);
+  return (core, dst, a, b) => {
+    const x = from === F32 ? (core.f32[b >>> 2] as number) : (core.f64[b >>> 3] as number);
     const magnitude = Math.abs(x);
     if (x === 0 || (magnitude >= 2 ** -125 && magnitude < 2 ** 127 && (to === F64 || plainMode(core)))) {
+      takeRest(core, dst, a);
       if (to === F64) core.f64[dst >>> 3] = x;
       else core.f32[dst >>> 2] = x;
       return 0;
     }
-    return general(core, dst, src, imm);
+    beginSse(core);
+    results[0] = convert(sse, to, element(core, from, b, 0));
+    return deliverScalar(core, to, dst, a);
   };
 }

@@ -1,5 +1,5 @@
-// The SSE floating-point instructions by mnemonic: the operation, where its operands are, and how many bytes it reads
-// when the second is in memory.
+// The SSE and AVX floating-point instructions by mnemonic: the operation, where its operands are, and how many bytes the SSE
+// form reads when the second is in memory.
 
 import { F32, F64 } from "./softfloat.ts";
 import {
@@ -20,7 +20,7 @@ import {
   SSE_SUB,
   type SseOperation,
 } from "./sse-arith.ts";
-import { betweenFormats, fromIntegers, scalarBetween, toIntegers } from "./sse-convert.ts";
+import { betweenFormats, fromIntegers, scalarBetween, scalarFromInteger, toIntegers } from "./sse-convert.ts";
 
 /** Where an operand is. */
 export const IN_XMM = 0;
@@ -29,25 +29,29 @@ export const IN_GPR = 2;
 
 export interface SseEntry {
   readonly operation: SseOperation;
-  /** The form with a 64-bit general register (REX.W), where there is one. */
+  /** The form with a 64-bit general register (REX.W, VEX.W), where there is one. */
   readonly wide: SseOperation | null;
+  /** The form of 32-byte vectors (VEX.L), where there is one. */
+  readonly long: SseOperation | null;
   readonly destination: number;
   readonly source: number;
   /** Bytes of a memory source; 0: the size of the general register. */
   readonly bytes: number;
 }
 
+/** By mnemonic of SSE. What VEX-encoded instructions do otherwise stands under their own. */
 export const SSE_TABLE: Map<string, SseEntry> = new Map();
 
-function define(
-  name: string,
-  bytes: number,
-  operation: SseOperation,
-  destination: number = IN_XMM,
-  source: number = IN_XMM,
-  wide: SseOperation | null = null,
-): void {
-  SSE_TABLE.set(name, { operation, wide, destination, source, bytes });
+interface Forms {
+  destination?: number;
+  source?: number;
+  wide?: SseOperation;
+  long?: SseOperation;
+}
+
+function define(name: string, bytes: number, operation: SseOperation, forms: Forms = {}): void {
+  const { destination = IN_XMM, source = IN_XMM, wide = null, long = null } = forms;
+  SSE_TABLE.set(name, { operation, wide, long, destination, source, bytes });
 }
 
 const SUFFIXES = [
@@ -65,48 +69,62 @@ const ARITHMETIC = [
   ["MIN", SSE_MIN],
   ["MAX", SSE_MAX],
 ] as const;
+/** Bits of the immediate that choose the predicate of CMPPS and VCMPPS. */
+const PREDICATES = 7;
+const VEX_PREDICATES = 31;
 for (const [suffix, fmt, lanes, bytes] of SUFFIXES) {
-  for (const [name, operation] of ARITHMETIC) define(name + suffix, bytes, arithmetic(operation, fmt, lanes));
-  define(`CMP${suffix}`, bytes, comparePredicate(fmt, lanes));
-  define(`ROUND${suffix}`, bytes, round(fmt, lanes));
+  /** Defines the operation that `make` makes for a number of lanes. */
+  const forLanes = (name: string, make: (lanes: number) => SseOperation): void =>
+    define(name + suffix, bytes, make(lanes), lanes > 1 ? { long: make(lanes * 2) } : {});
+  for (const [name, operation] of ARITHMETIC) forLanes(name, (n) => arithmetic(operation, fmt, n));
+  forLanes("CMP", (n) => comparePredicate(fmt, n, PREDICATES));
+  forLanes("VCMP", (n) => comparePredicate(fmt, n, VEX_PREDICATES));
+  forLanes("ROUND", (n) => round(fmt, n));
   if (fmt === F32) {
-    define(`RCP${suffix}`, bytes, approximate(false, lanes));
-    define(`RSQRT${suffix}`, bytes, approximate(true, lanes));
+    forLanes("RCP", (n) => approximate(false, n));
+    forLanes("RSQRT", (n) => approximate(true, n));
   }
   if (lanes > 1) {
-    define(`HADD${suffix}`, bytes, horizontal(fmt, lanes, 0));
-    define(`HSUB${suffix}`, bytes, horizontal(fmt, lanes, 1));
-    define(`ADDSUB${suffix}`, bytes, addSubtract(fmt, lanes));
-    define(`DP${suffix}`, bytes, dotProduct(fmt, lanes));
+    forLanes("HADD", (n) => horizontal(fmt, n, 0));
+    forLanes("HSUB", (n) => horizontal(fmt, n, 1));
+    forLanes("ADDSUB", (n) => addSubtract(fmt, n));
+    forLanes("DP", (n) => dotProduct(fmt, n));
   } else {
     define(`COMI${suffix}`, bytes, compareToFlags(fmt, true));
     define(`UCOMI${suffix}`, bytes, compareToFlags(fmt, false));
-    define(`CVTSI2${suffix}`, 0, fromIntegers(fmt, 1, false), IN_XMM, IN_GPR, fromIntegers(fmt, 1, true));
+    define(`CVTSI2${suffix}`, 0, scalarFromInteger(fmt, false), {
+      source: IN_GPR,
+      wide: scalarFromInteger(fmt, true),
+    });
     for (const [name, truncate] of [
       [`CVT${suffix}2SI`, false],
       [`CVTT${suffix}2SI`, true],
     ] as const) {
       // A 32-bit result clears the upper half of the register.
       const wide = toIntegers(fmt, 1, true, truncate, 8);
-      define(name, bytes, toIntegers(fmt, 1, false, truncate, 8), IN_GPR, IN_XMM, wide);
+      define(name, bytes, toIntegers(fmt, 1, false, truncate, 8), { destination: IN_GPR, wide });
     }
   }
 }
 
-define("CVTDQ2PS", 16, fromIntegers(F32, 4, false));
-define("CVTDQ2PD", 8, fromIntegers(F64, 2, false));
-define("CVTPI2PS", 8, fromIntegers(F32, 2, false), IN_XMM, IN_MMX);
-define("CVTPI2PD", 8, fromIntegers(F64, 2, false), IN_XMM, IN_MMX);
+define("CVTDQ2PS", 16, fromIntegers(F32, 4), { long: fromIntegers(F32, 8) });
+define("CVTDQ2PD", 8, fromIntegers(F64, 2), { long: fromIntegers(F64, 4) });
+define("CVTPI2PS", 8, fromIntegers(F32, 2), { source: IN_MMX });
+define("CVTPI2PD", 8, fromIntegers(F64, 2), { source: IN_MMX });
 for (const [prefix, truncate] of [
   ["CVT", false],
   ["CVTT", true],
 ] as const) {
-  define(`${prefix}PS2DQ`, 16, toIntegers(F32, 4, false, truncate, 16));
-  define(`${prefix}PD2DQ`, 16, toIntegers(F64, 2, false, truncate, 16));
-  define(`${prefix}PS2PI`, 8, toIntegers(F32, 2, false, truncate, 8), IN_MMX, IN_XMM);
-  define(`${prefix}PD2PI`, 16, toIntegers(F64, 2, false, truncate, 8), IN_MMX, IN_XMM);
+  define(`${prefix}PS2DQ`, 16, toIntegers(F32, 4, false, truncate, 16), {
+    long: toIntegers(F32, 8, false, truncate, 16),
+  });
+  define(`${prefix}PD2DQ`, 16, toIntegers(F64, 2, false, truncate, 16), {
+    long: toIntegers(F64, 4, false, truncate, 16),
+  });
+  define(`${prefix}PS2PI`, 8, toIntegers(F32, 2, false, truncate, 8), { destination: IN_MMX });
+  define(`${prefix}PD2PI`, 16, toIntegers(F64, 2, false, truncate, 8), { destination: IN_MMX });
 }
-define("CVTPS2PD", 8, betweenFormats(F32, F64, 2, 16));
-define("CVTPD2PS", 16, betweenFormats(F64, F32, 2, 16));
+define("CVTPS2PD", 8, betweenFormats(F32, F64, 2, 16), { long: betweenFormats(F32, F64, 4, 16) });
+define("CVTPD2PS", 16, betweenFormats(F64, F32, 2, 16), { long: betweenFormats(F64, F32, 4, 16) });
 define("CVTSS2SD", 4, scalarBetween(F32, F64));
 define("CVTSD2SS", 8, scalarBetween(F64, F32));

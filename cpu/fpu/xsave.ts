@@ -18,6 +18,7 @@ import {
   XCR0,
   XMM,
   XMM_STRIDE,
+  YMM_UPPER_BYTES,
 } from "../arena.ts";
 import { type Core, raise, VEC_GP } from "../core.ts";
 import { H_OK } from "../uops/uop.ts";
@@ -153,7 +154,7 @@ export function xinuse(core: Core): number {
     bits |= XSTATE_X87;
   for (let i = 0; i < 16; i++) {
     if (anySet(core, XMM + i * XMM_STRIDE, 16)) bits |= XSTATE_SSE;
-    if (anySet(core, XMM + i * XMM_STRIDE + 16, 16)) bits |= XSTATE_AVX;
+    if (anySet(core, XMM + i * XMM_STRIDE + YMM_UPPER_BYTES, 16)) bits |= XSTATE_AVX;
   }
   return bits;
 }
@@ -172,7 +173,7 @@ function requested(core: Core): number {
 
 function packAvx(core: Core): void {
   for (let i = 0; i < 16; i++) {
-    const from = XMM + i * XMM_STRIDE + 16;
+    const from = XMM + i * XMM_STRIDE + YMM_UPPER_BYTES;
     image.set(core.u8.subarray(from, from + 16), HEADER_END + i * 16);
   }
 }
@@ -249,7 +250,7 @@ export function xrstor(core: Core, lo: number, hi: number, form: ImageForm, comp
     for (let i = 0; i < form.registers; i++) core.u8.fill(0, XMM + i * XMM_STRIDE, XMM + i * XMM_STRIDE + 16);
   if (rfbm & XSTATE_AVX) {
     for (let i = 0; i < form.registers; i++) {
-      const to = XMM + i * XMM_STRIDE + 16;
+      const to = XMM + i * XMM_STRIDE + YMM_UPPER_BYTES;
       if (load & XSTATE_AVX) core.u8.set(image.subarray(HEADER_END + i * 16, HEADER_END + i * 16 + 16), to);
       else core.u8.fill(0, to, to + 16);
     }

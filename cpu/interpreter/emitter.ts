@@ -89,7 +89,7 @@ export class InterpreterEmitter extends Emitter {
   }
   vectorAddress(field: "d" | "a" | "b"): void {
     this.pcByte(FIELD_OFFSET[field]);
-    this.w.i32(5);
+    this.w.i32(4);
     this.w.op(OP.i32_shl);
   }
   uop(): void {

@@ -201,17 +201,20 @@ function clearData(core: Core): void {
   core.i32[DATA + 3] = 0;
 }
 
+/** Bytes of the widest access. */
+const WIDEST = 32;
+
 const pending = (core: Core): number => {
   core.i32[A.EXIT_REASON >>> 2] = EXIT_PENDING;
   return H_EXIT_AT;
 };
 
-/** Reads `size` bytes (1..16) from the bus into BUS_DATA + `to`, in the pieces that a bus knows. */
+/** Reads `size` bytes (1..32) from the bus into BUS_DATA + `to`, in the pieces that a bus knows. */
 function busRead(core: Core, physical: number, size: number, to: number): number {
   const u8 = core.u8;
   let done = 0;
   // What was read before lies in `piece`'s way: collect it aside.
-  const collected = new Uint8Array(16);
+  const collected = new Uint8Array(WIDEST);
   while (done < size) {
     const piece = pieceAt(physical + done, size - done);
     if (core.bus.memoryRead(core, physical + done, piece) !== BUS_DONE) return pending(core);
@@ -224,7 +227,7 @@ function busRead(core: Core, physical: number, size: number, to: number): number
 
 function busWrite(core: Core, physical: number, size: number, from: number): number {
   const u8 = core.u8;
-  const data = u8.slice(BUS_DATA, BUS_DATA + 16);
+  const data = u8.slice(BUS_DATA, BUS_DATA + WIDEST);
   let done = 0;
   while (done < size) {
     const piece = pieceAt(physical + done, size - done);
@@ -362,7 +365,7 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
 
 // ---- for generated code -----------------------------------------------------------------------------------------------
 
-/** Load of `size` bytes (1, 2, 4, 8, 16) at linear hi:lo for micro-op `u` into BUS_DATA. */
+/** Load of `size` bytes (1, 2, 4, 8, 16, 32) at linear hi:lo for micro-op `u` into BUS_DATA. */
 export function readSlow(core: Core, lo: number, hi: number, size: number, u: number): number {
   return read(core, lo, hi, size, viewOf(core, KIND_CURRENT), u);
 }
@@ -440,7 +443,7 @@ export function translateWrite(core: Core, lo: number, hi: number, size: number)
 
 // ---- for system structures ----------------------------------------------------------------------------------------------
 
-/** Reads `size` bytes (1..16) at linear hi:lo into BUS_DATA with the rights of `kind` (KIND_*). */
+/** Reads `size` bytes (1..32) at linear hi:lo into BUS_DATA with the rights of `kind` (KIND_*). */
 export function readLinear(core: Core, lo: number, hi: number, size: number, kind: number): number {
   return read(core, lo, hi, size, viewOf(core, kind), 0);
 }

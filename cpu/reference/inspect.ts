@@ -43,7 +43,8 @@ const APART: readonly (readonly [number, number])[] = [
   [A.SLICE_END, A.INSTRET + 8],
   [A.BLOCK, A.UOP + 4],
   [A.BUS_DATA, A.BUS_DATA + 64],
-  [A.XMM + A.XMM_T0 * A.XMM_STRIDE, A.INTERRUPTIBILITY],
+  [A.XMM + A.XMM_T0 * A.XMM_STRIDE, A.XMM + A.YMM_UPPER_BYTES],
+  [A.XMM + A.XMM_T0 * A.XMM_STRIDE + A.YMM_UPPER_BYTES, A.INTERRUPTIBILITY],
   [A.COUNT_DTLB_MISS, A.COUNT_INTERRUPTS + 4],
 ];
 
@@ -79,7 +80,9 @@ export function coreState(core: Core): CoreState {
     for (const [name, at] of WORDS) state[name] = u64[at >>> 3]!.toString(16);
     for (let n = 0; n < 16; n++) {
       const at = (A.XMM + n * A.XMM_STRIDE) >>> 3;
+      const upper = at + (A.YMM_UPPER_BYTES >>> 3);
       state[`xmm${n}`] = ((u64[at + 1]! << 64n) | u64[at]!).toString(16);
+      state[`ymm${n} upper`] = ((u64[upper + 1]! << 64n) | u64[upper]!).toString(16);
     }
     for (const [name, at] of COUNTERS) state[name] = String(i32[at >>> 2]!);
     state.cycle = String(core.now());

@@ -67,7 +67,7 @@ const MASKS: readonly (readonly [keyof Flags, number])[] = [
 
 export class State {
   readonly core: Core;
-  /** What the last successful `load` read, zero-extended; 16-byte loads are 128 bits. */
+  /** What the last successful `load` read, zero-extended; loads of 16 and 32 bytes are as wide. */
   loaded = 0n;
 
   constructor(core: Core) {
@@ -122,6 +122,10 @@ export class State {
   vector(n: number): bigint {
     const at = (A.XMM + n * A.XMM_STRIDE) >>> 3;
     return (this.core.u64[at + 1]! << 64n) | this.core.u64[at]!;
+  }
+  /** A YMM register or temporary as 256 bits. */
+  vector256(n: number): bigint {
+    return (this.vector(n + A.YMM_UPPER) << 128n) | this.vector(n);
   }
   setVector(n: number, value: bigint): void {
     const at = (A.XMM + n * A.XMM_STRIDE) >>> 3;
@@ -195,7 +199,7 @@ export class State {
     return (Number(linear & 0xffffffffn) + i32[(entry + A.TLB_ADDEND) >>> 2]!) >>> 0;
   }
 
-  /** Loads `bytes` (1..16) into `loaded`; `write`: the load of a read-modify-write. @returns an H_* code */
+  /** Loads `bytes` (1..32) into `loaded`; `write`: the load of a read-modify-write. @returns an H_* code */
   load(u: number, linear: bigint, bytes: number, write = false): number {
     let at = this.probe(linear, bytes, write ? A.TLB_WRITE : A.TLB_READ);
     if (at < 0) {

@@ -1,4 +1,5 @@
 /** Vector moves and integer SIMD, element by element on 128-bit values. */
+import { YMM_UPPER } from "../arena.ts";
 import { raise, VEC_GP } from "../core.ts";
 import * as U from "../uops/uop.ts";
 import { bit, type EvaluateTable, low, type State, signed } from "./state.ts";
@@ -86,6 +87,8 @@ function binary(name: U.VOp): Binary {
       return pack(8, false);
     case "packusdw":
       return pack(16, false);
+    case "shufb":
+      return (a, b) => build(8, (i) => (bit(b, 8 * i + 7) ? 0n : lane(a, 8, Number(lane(b, 8, i) & 15n))));
   }
   const interleave = /^unpack([lh])(\w+)$/.exec(name);
   if (interleave !== null) return unpack(LANE_BITS[interleave[2]!]!, interleave[1] === "h");
@@ -100,7 +103,7 @@ function installBinary(table: EvaluateTable): void {
   for (const name of U.V_OPS) {
     const op = binary(name);
     table[U.vop(name)] = (m, u) => {
-      m.setVector(m.d(u), op(m.vector(m.d(u)), m.vector(m.a(u))));
+      m.setVector(m.d(u), op(m.vector(m.a(u)), m.vector(m.b(u))));
       return U.H_OK;
     };
   }
@@ -121,20 +124,20 @@ const SHIFTS: readonly (readonly [number, number, (x: bigint, n: bigint, bits: n
 function installShifts(table: EvaluateTable): void {
   for (const [kind, bits, op] of SHIFTS)
     table[kind] = (m, u) => {
-      const d = m.vector(m.d(u));
+      const a = m.vector(m.a(u));
       const n = least(low(32, m.imm(u)), 64n);
       m.setVector(
         m.d(u),
-        build(bits, (i) => op(lane(d, bits, i), n, bits)),
+        build(bits, (i) => op(lane(a, bits, i), n, bits)),
       );
       return U.H_OK;
     };
   table[U.U_VBYTESHL] = (m, u) => {
-    m.setVector(m.d(u), low(128, m.vector(m.d(u)) << (m.imm(u) * 8n)));
+    m.setVector(m.d(u), low(128, m.vector(m.a(u)) << (m.imm(u) * 8n)));
     return U.H_OK;
   };
   table[U.U_VBYTESHR] = (m, u) => {
-    m.setVector(m.d(u), m.vector(m.d(u)) >> (m.imm(u) * 8n));
+    m.setVector(m.d(u), m.vector(m.a(u)) >> (m.imm(u) * 8n));
     return U.H_OK;
   };
   table[U.U_VSHUFD] = (m, u) => {
@@ -146,25 +149,33 @@ function installShifts(table: EvaluateTable): void {
     );
     return U.H_OK;
   };
-  table[U.U_VMOVMSKB] = (m, u) => {
-    const a = m.vector(m.a(u));
-    let mask = 0n;
-    for (let i = 0; i < 16; i++) if (bit(a, 8 * i + 7)) mask |= 1n << BigInt(i);
-    m.set(m.d(u), 3, mask);
-    return U.H_OK;
-  };
+  for (const [kind, bytes] of [
+    [U.U_VMOVMSKB, 16],
+    [U.U_VMOVMSKB256, 32],
+  ] as const)
+    table[kind] = (m, u) => {
+      const a = bytes === 32 ? m.vector256(m.a(u)) : m.vector(m.a(u));
+      let mask = 0n;
+      for (let i = 0; i < bytes; i++) if (bit(a, 8 * i + 7)) mask |= 1n << BigInt(i);
+      m.set(m.d(u), 3, mask);
+      return U.H_OK;
+    };
 }
 
 /** Kind, bytes, alignment asked for. */
 const LOADS = [
   [U.U_VLOAD, 16, 1],
   [U.U_VLOADA, 16, 16],
+  [U.U_VLOAD256, 32, 1],
+  [U.U_VLOADA256, 32, 32],
   [U.U_VLOAD64, 8, 1],
   [U.U_VLOAD32, 4, 1],
 ] as const;
 const STORES = [
   [U.U_VSTORE, 16, 1],
   [U.U_VSTOREA, 16, 16],
+  [U.U_VSTORE256, 32, 1],
+  [U.U_VSTOREA256, 32, 32],
   [U.U_VSTORE64, 8, 1],
   [U.U_VSTORE32, 4, 1],
 ] as const;
@@ -177,29 +188,52 @@ function installMemory(table: EvaluateTable): void {
       const address = m.address(u);
       if (misaligned(address, alignment)) return raise(m.core, VEC_GP);
       const status = m.load(u, address, bytes);
-      if (status === U.H_OK) m.setVector(m.d(u), m.loaded);
-      return status;
+      if (status !== U.H_OK) return status;
+      m.setVector(m.d(u), low(128, m.loaded));
+      if (bytes === 32) m.setVector(m.d(u) + YMM_UPPER, m.loaded >> 128n);
+      return U.H_OK;
     };
   for (const [kind, bytes, alignment] of STORES)
     table[kind] = (m, u) => {
       const address = m.address(u);
       if (misaligned(address, alignment)) return raise(m.core, VEC_GP);
-      return m.store(u, address, bytes, m.vector(m.d(u)));
+      return m.store(u, address, bytes, bytes === 32 ? m.vector256(m.d(u)) : m.vector(m.d(u)));
     };
 }
 
 function installMoves(table: EvaluateTable): void {
-  const move = (kind: number, result: (d: bigint, a: bigint) => bigint): void => {
+  const move = (kind: number, result: (a: bigint) => bigint): void => {
     table[kind] = (m, u) => {
-      m.setVector(m.d(u), result(m.vector(m.d(u)), m.vector(m.a(u))));
+      m.setVector(m.d(u), result(m.vector(m.a(u))));
       return U.H_OK;
     };
   };
-  const keepAbove = (bits: number) => (d: bigint, a: bigint) => ((d >> BigInt(bits)) << BigInt(bits)) | low(bits, a);
-  move(U.U_VMOV, (_d, a) => a);
-  move(U.U_VMOVLO64, keepAbove(64));
-  move(U.U_VMOVZ64, (_d, a) => low(64, a));
-  move(U.U_VMOVLO32, keepAbove(32));
+  move(U.U_VMOV, (a) => a);
+  move(U.U_VMOVZ64, (a) => low(64, a));
+  for (const [kind, bits] of [
+    [U.U_VMOVLO64, 64],
+    [U.U_VMOVLO32, 32],
+  ] as const)
+    table[kind] = (m, u) => {
+      const rest = (m.vector(m.a(u)) >> BigInt(bits)) << BigInt(bits);
+      m.setVector(m.d(u), rest | low(bits, m.vector(m.b(u))));
+      return U.H_OK;
+    };
+  table[U.U_VZERO] = (m, u) => {
+    m.setVector(m.d(u), 0n);
+    return U.H_OK;
+  };
+  for (const [kind, bits] of [
+    [U.U_VSPLAT, 8],
+    [U.U_VSPLAT + 1, 16],
+    [U.U_VSPLAT + 2, 32],
+    [U.U_VSPLAT + 3, 64],
+  ] as const)
+    move(kind, (a) => build(bits, () => a));
+  table[U.U_VZEROUPPER] = (m) => {
+    for (let n = 0; n < 16; n++) m.setVector(n + YMM_UPPER, 0n);
+    return U.H_OK;
+  };
   for (const [from, to, sz] of [
     [U.U_VFROM32, U.U_VTO32, 2],
     [U.U_VFROM64, U.U_VTO64, 3],

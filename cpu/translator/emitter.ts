@@ -272,6 +272,9 @@ export class TranslatorEmitter extends Emitter {
   vectorAddress(field: "d" | "a" | "b"): void {
     this.w.i32(this.slotOf(field) * A.XMM_STRIDE);
   }
+  override sameVector(one: "d" | "a" | "b", other: "d" | "a" | "b"): boolean {
+    return this.slotOf(one) === this.slotOf(other);
+  }
   uop(): void {
     this.w.i32(this.at);
   }

@@ -99,6 +99,16 @@ export class BlockBuilder {
     this.emit(kind, d, a, S_ZERO, S_ZERO, c, 0, 0);
   }
 
+  /** Vector form: d = a op b. */
+  vector(kind: number, d: number, a: number, b: number): void {
+    this.emit(kind, d, a, b, S_ZERO, 0, 0, 0);
+  }
+
+  /** Vector form with an immediate: d = a op imm. */
+  vectorImm(kind: number, d: number, a: number, imm: number): void {
+    this.emit(kind, d, a, S_ZERO, S_ZERO, 0, 0, imm);
+  }
+
   /** Immediate form. */
   ri(kind: number, d: number, imm: number): void {
     this.emit(kind, d, S_ZERO, S_ZERO, S_ZERO, 0, 0, imm);

@@ -12,15 +12,15 @@ import { slotOf } from "./lift-common.ts";
 import { guarded, loadVector, V_T0, V_T1 } from "./lift-vector.ts";
 import * as U from "./uop.ts";
 
-/** Emits d = d op a on vector registers. */
-export type VectorOperation = (b: BlockBuilder, d: number, a: number, ins: Instruction) => void;
+/** Emits d = x op y on vectors; `imm` is the instruction's immediate, as far as it concerns them. */
+export type VectorOperation = (b: BlockBuilder, d: number, x: number, y: number, imm: number) => void;
 
 /** How the low half of the 128-bit operation gives the 64-bit result. */
 /** Lane by lane: it is the low half. */
 export const MMX_LANES = 0;
 /** Unpacking of high halves: the high half of the same unpacking of low halves. */
 export const MMX_HIGH = 1;
-/** The result's halves come from d and from a: the operation on d and a side by side. */
+/** The result's halves come from x and from y: the operation on both side by side. */
 export const MMX_BESIDE = 2;
 
 /** True if operand 0 or 1 is an MMX register: the instruction's MMX form. */
@@ -43,25 +43,25 @@ export function mmxBinary(b: BlockBuilder, ins: Instruction, operation: VectorOp
   b.helper(HELPER_MMX_READ, V_T0, ins.reg[0]!);
   mmxSource(b, ins, 1, V_T1);
   if (shape === MMX_BESIDE) {
-    b.rr(U.vop("unpacklqdq"), V_T0, V_T1);
-    operation(b, V_T0, V_T0, ins);
-  } else operation(b, V_T0, V_T1, ins);
+    b.vector(U.vop("unpacklqdq"), V_T0, V_T0, V_T1);
+    operation(b, V_T0, V_T0, V_T0, 0);
+  } else operation(b, V_T0, V_T0, V_T1, 0);
   mmxWrite(b, ins.reg[0]!, V_T0, shape === MMX_HIGH ? 1 : 0);
 }
 
 /** Shift of an MMX register by an immediate. */
 export function mmxShift(b: BlockBuilder, ins: Instruction, kind: number): void {
   b.helper(HELPER_MMX_READ, V_T0, ins.reg[0]!);
-  b.ri(kind, V_T0, ins.immLo & 255);
+  b.vectorImm(kind, V_T0, V_T0, ins.immLo & 255);
   mmxWrite(b, ins.reg[0]!, V_T0);
 }
 
-/** PALIGNR: a and d side by side, a in the low half. */
+/** PALIGNR: both sources side by side, the second in the low half. */
 export function mmxAlign(b: BlockBuilder, ins: Instruction): void {
   b.helper(HELPER_MMX_READ, V_T0, ins.reg[0]!);
   mmxSource(b, ins, 1, V_T1);
-  b.rr(U.vop("unpacklqdq"), V_T1, V_T0);
-  b.ri(U.U_VBYTESHR, V_T1, Math.min(ins.immLo & 255, 16));
+  b.vector(U.vop("unpacklqdq"), V_T1, V_T1, V_T0);
+  b.vectorImm(U.U_VBYTESHR, V_T1, V_T1, Math.min(ins.immLo & 255, 16));
   mmxWrite(b, ins.reg[0]!, V_T1);
 }
 

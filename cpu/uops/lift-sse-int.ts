@@ -1,8 +1,8 @@
-/** Packed integer arithmetic, logic, comparison and shifts, of XMM and MMX registers. */
+/** Packed integer arithmetic, logic, comparison, shifts and shuffles inside 16 bytes, of XMM, YMM and MMX registers. */
 import { type Instruction, OP_IMM, OP_MMX } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import * as H from "../fpu/simd-lanes.ts";
-import { HELPER_PALIGNR, HELPER_PSHUFB } from "../fpu/simd-shuffle.ts";
+import * as S from "../fpu/simd-shuffle.ts";
 import { HELPER_PCMPSTR, PCMPSTR_EXPLICIT, PCMPSTR_MASK, PCMPSTR_WIDE } from "../fpu/simd-string.ts";
 import { type BlockBuilder, defineLifter, type Lifter } from "./builder.ts";
 import {
@@ -15,26 +15,49 @@ import {
   mmxShift,
   type VectorOperation,
 } from "./lift-mmx.ts";
-import { guarded, V_T0, vectorSource } from "./lift-vector.ts";
+import {
+  clearUpper,
+  defineVectorLifter,
+  firstSource,
+  guarded,
+  isLong,
+  isVex,
+  lastSource,
+  upper,
+  V_T0,
+  vectorSource,
+} from "./lift-vector.ts";
 import * as U from "./uop.ts";
 
-/** xmm = xmm op xmm/m128, or the same of MMX registers. */
-function packed(operation: VectorOperation, shape: number): Lifter {
+/**
+ * xmm = xmm op xmm/m128, or the same of MMX registers, or the VEX forms: three operands, and the upper halves as well.
+ * The immediate of the upper half is the instruction's, shifted right by `upperImm`.
+ */
+function packed(operation: VectorOperation, shape: number = MMX_LANES, upperImm = 0): Lifter {
   return guarded((b, ins) => {
-    if (ins.kind[0] === OP_MMX) mmxBinary(b, ins, operation, shape);
-    else operation(b, ins.reg[0]!, vectorSource(b, ins, 1, V_T0), ins);
+    if (ins.kind[0] === OP_MMX) {
+      mmxBinary(b, ins, operation, shape);
+      return;
+    }
+    const d = ins.reg[0]!;
+    const imm = ins.immLo & 255;
+    const y = vectorSource(b, ins, lastSource(ins), V_T0);
+    const x = firstSource(ins);
+    operation(b, d, x, y, imm);
+    if (isLong(ins)) operation(b, upper(d), upper(x), upper(y), imm >> upperImm);
+    else clearUpper(b, ins);
   });
 }
 
 const one =
   (kind: number): VectorOperation =>
-  (b, d, a) =>
-    b.rr(kind, d, a);
+  (b, d, x, y) =>
+    b.vector(kind, d, x, y);
 
 const call =
-  (helper: number): VectorOperation =>
-  (b, d, a) =>
-    b.helper(helper, d, a);
+  (helper: number, disp = 0): VectorOperation =>
+  (b, d, x, y, imm) =>
+    b.helper(helper, d, x, y, imm, disp);
 
 /** Instructions that are one vector micro-op. */
 const MICRO_OPS: readonly (readonly [mnemonic: number, operation: U.VOp, shape?: number])[] = [
@@ -106,16 +129,16 @@ const MICRO_OPS: readonly (readonly [mnemonic: number, operation: U.VOp, shape?:
   [MN.MN_PACKUSDW, "packusdw"],
 ];
 for (const [mnemonic, operation, shape] of MICRO_OPS)
-  defineLifter(packed(one(U.vop(operation)), shape ?? MMX_LANES), mnemonic);
+  defineVectorLifter(packed(one(U.vop(operation)), shape), mnemonic);
 
 for (const [mnemonic, high, low] of [
   [MN.MN_PUNPCKHBW, "unpackhbw", "unpacklbw"],
   [MN.MN_PUNPCKHWD, "unpackhwd", "unpacklwd"],
   [MN.MN_PUNPCKHDQ, "unpackhdq", "unpackldq"],
 ] as const) {
-  const wide = packed(one(U.vop(high)), MMX_LANES);
+  const wide = packed(one(U.vop(high)));
   const narrow = packed(one(U.vop(low)), MMX_HIGH);
-  defineLifter((b, ins) => (isMmx(ins) ? narrow : wide)(b, ins), mnemonic);
+  defineVectorLifter((b, ins) => (isMmx(ins) ? narrow : wide)(b, ins), mnemonic);
 }
 
 /** Instructions that are one helper. */
@@ -140,32 +163,78 @@ const HELPERS: readonly (readonly [mnemonic: number, helper: number, shape?: num
   [MN.MN_PHSUBD, H.HELPER_PHSUBD, MMX_BESIDE],
   [MN.MN_PHSUBSW, H.HELPER_PHSUBSW, MMX_BESIDE],
   [MN.MN_PHMINPOSUW, H.HELPER_PHMINPOSUW],
-  [MN.MN_PTEST, H.HELPER_PTEST],
+  [MN.MN_MPSADBW, H.HELPER_MPSADBW],
+  [MN.MN_SHUFPS, S.HELPER_SHUFPS],
 ];
-for (const [mnemonic, helper, shape] of HELPERS) defineLifter(packed(call(helper), shape ?? MMX_LANES), mnemonic);
+for (const [mnemonic, helper, shape] of HELPERS)
+  defineVectorLifter(packed(call(helper), shape, mnemonic === MN.MN_MPSADBW ? 3 : 0), mnemonic);
 
-defineLifter(
-  packed((b, d, a, ins) => b.helper(HELPER_PSHUFB, d, a, 0, 0, ins.kind[0] === OP_MMX ? 8 : 16), MMX_LANES),
-  MN.MN_PSHUFB,
-);
-const alignXmm = packed((b, d, a, ins) => b.helper(HELPER_PALIGNR, d, a, 0, ins.immLo & 255), MMX_LANES);
+/** The immediate has a bit for each lane, or less than 8 bits for each 16 bytes: instruction, helper, its disp, bits. */
+for (const [mnemonic, helper, disp, bits] of [
+  [MN.MN_SHUFPD, S.HELPER_SHUFPD, 0, 2],
+  [MN.MN_PBLENDW, S.HELPER_BLEND, 2, 0],
+  [MN.MN_BLENDPS, S.HELPER_BLEND, 4, 4],
+  [MN.MN_BLENDPD, S.HELPER_BLEND, 8, 2],
+  [MN.MN_PSHUFLW, S.HELPER_PSHUFW, 0, 0],
+  [MN.MN_PSHUFHW, S.HELPER_PSHUFW, 4, 0],
+] as const)
+  defineVectorLifter(packed(call(helper, disp), MMX_LANES, bits), mnemonic);
+defineLifter(packed(call(S.HELPER_BLEND, 4), MMX_LANES, 4), MN.mnemonic("VPBLENDD"));
+
+const shuffleBytes = packed(one(U.vop("shufb")));
+const shuffleMmx = packed(call(S.HELPER_PSHUFB_MMX));
+defineVectorLifter((b, ins) => (isMmx(ins) ? shuffleMmx : shuffleBytes)(b, ins), MN.MN_PSHUFB);
+const alignXmm = packed(call(S.HELPER_PALIGNR));
 const alignMmx = guarded(mmxAlign);
-defineLifter((b, ins) => (isMmx(ins) ? alignMmx : alignXmm)(b, ins), MN.MN_PALIGNR);
-defineLifter(
-  packed((b, d, a, ins) => b.helper(H.HELPER_MPSADBW, d, a, 0, ins.immLo & 7), MMX_LANES),
-  MN.MN_MPSADBW,
-);
+defineVectorLifter((b, ins) => (isMmx(ins) ? alignMmx : alignXmm)(b, ins), MN.MN_PALIGNR);
 
-/** Shifts: by an immediate a micro-op, by a register or memory a helper. */
-function shiftLifter(immediate: number, helper: number, direction: number): Lifter {
-  const byRegister = packed((b, d, a) => b.helper(helper, d, a, 0, direction), MMX_LANES);
-  const byImmediate = guarded((b, ins) => {
-    if (isMmx(ins)) mmxShift(b, ins, immediate);
-    else b.ri(immediate, ins.reg[0]!, ins.immLo & 255);
+/** PTEST and VTESTPS, VTESTPD: `size` as the helper wants it. */
+function testLifter(size: number): Lifter {
+  return guarded((b, ins) => {
+    const y = vectorSource(b, ins, 1, V_T0);
+    b.helper(H.HELPER_TEST, 0, ins.reg[0]!, y, size, isLong(ins) ? H.TEST_LONG : 0);
   });
-  return (b, ins) => (ins.kind[1] === OP_IMM ? byImmediate : byRegister)(b, ins);
 }
-for (const [mnemonic, immediate, helper, direction] of [
+defineVectorLifter(testLifter(0), MN.MN_PTEST);
+defineLifter(testLifter(4), MN.mnemonic("VTESTPS"));
+defineLifter(testLifter(8), MN.mnemonic("VTESTPD"));
+
+/** Shifts by an immediate: destination and source may be one operand. */
+function byImmediate(kind: number, most: number): Lifter {
+  return guarded((b, ins) => {
+    if (isMmx(ins)) {
+      mmxShift(b, ins, kind);
+      return;
+    }
+    const d = ins.reg[0]!;
+    const x = isVex(ins) ? ins.reg[1]! : d;
+    const imm = Math.min(ins.immLo & 255, most);
+    b.vectorImm(kind, d, x, imm);
+    if (isLong(ins)) b.vectorImm(kind, upper(d), upper(x), imm);
+    else clearUpper(b, ins);
+  });
+}
+
+/** Shifts by a register or memory: the count is the same for both halves. */
+function byRegister(helper: number, direction: number): Lifter {
+  return guarded((b, ins) => {
+    if (isMmx(ins)) {
+      mmxBinary(b, ins, (builder, d, x, y) => builder.helper(helper, d, x, y, direction), MMX_LANES);
+      return;
+    }
+    const d = ins.reg[0]!;
+    const x = firstSource(ins);
+    let y = vectorSource(b, ins, lastSource(ins), V_T0);
+    if (isLong(ins)) {
+      // The lower half may hold the count.
+      if (y === d) b.rr(U.U_VMOV, (y = V_T0), d);
+      b.helper(helper, upper(d), upper(x), y, direction);
+    } else clearUpper(b, ins);
+    b.helper(helper, d, x, y, direction);
+  });
+}
+
+for (const [mnemonic, kind, helper, direction] of [
   [MN.MN_PSLLW, U.U_VSHLW_I, H.HELPER_SHIFT_WORDS, H.SHIFT_LEFT],
   [MN.MN_PSLLD, U.U_VSHLD_I, H.HELPER_SHIFT_DWORDS, H.SHIFT_LEFT],
   [MN.MN_PSLLQ, U.U_VSHLQ_I, H.HELPER_SHIFT_QWORDS, H.SHIFT_LEFT],
@@ -174,16 +243,27 @@ for (const [mnemonic, immediate, helper, direction] of [
   [MN.MN_PSRLQ, U.U_VSHRQ_I, H.HELPER_SHIFT_QWORDS, H.SHIFT_RIGHT],
   [MN.MN_PSRAW, U.U_VSARW_I, H.HELPER_SHIFT_WORDS, H.SHIFT_ARITHMETIC],
   [MN.MN_PSRAD, U.U_VSARD_I, H.HELPER_SHIFT_DWORDS, H.SHIFT_ARITHMETIC],
-] as const)
-  defineLifter(shiftLifter(immediate, helper, direction), mnemonic);
+] as const) {
+  const immediate = byImmediate(kind, 255);
+  const register = byRegister(helper, direction);
+  defineVectorLifter(
+    (b, ins) => (ins.kind[1] === OP_IMM || ins.kind[2] === OP_IMM ? immediate : register)(b, ins),
+    mnemonic,
+  );
+}
+defineVectorLifter(byImmediate(U.U_VBYTESHL, 16), MN.MN_PSLLDQ);
+defineVectorLifter(byImmediate(U.U_VBYTESHR, 16), MN.MN_PSRLDQ);
 
-for (const [mnemonic, kind] of [
-  [MN.MN_PSLLDQ, U.U_VBYTESHL],
-  [MN.MN_PSRLDQ, U.U_VBYTESHR],
+for (const [name, helper, direction] of [
+  ["VPSLLVD", H.HELPER_SHIFTV_DWORDS, H.SHIFT_LEFT],
+  ["VPSLLVQ", H.HELPER_SHIFTV_QWORDS, H.SHIFT_LEFT],
+  ["VPSRLVD", H.HELPER_SHIFTV_DWORDS, H.SHIFT_RIGHT],
+  ["VPSRLVQ", H.HELPER_SHIFTV_QWORDS, H.SHIFT_RIGHT],
+  ["VPSRAVD", H.HELPER_SHIFTV_DWORDS, H.SHIFT_ARITHMETIC],
 ] as const)
   defineLifter(
-    guarded((b, ins) => b.ri(kind, ins.reg[0]!, Math.min(ins.immLo & 255, 16))),
-    mnemonic,
+    packed((b, d, x, y) => b.helper(helper, d, x, y, direction)),
+    MN.mnemonic(name),
   );
 
 /** PCMPESTRI and its three relatives. */
@@ -191,9 +271,10 @@ function stringCompare(form: number): Lifter {
   return guarded((b: BlockBuilder, ins: Instruction) => {
     const a = vectorSource(b, ins, 1, V_T0);
     b.helper(HELPER_PCMPSTR, ins.reg[0]!, a, 0, ins.immLo & 255, form | (ins.opSize === 8 ? PCMPSTR_WIDE : 0));
+    if (form & PCMPSTR_MASK && isVex(ins)) b.vector(U.U_VZERO, upper(0), 0, 0);
   });
 }
-defineLifter(stringCompare(PCMPSTR_EXPLICIT), MN.MN_PCMPESTRI);
-defineLifter(stringCompare(PCMPSTR_EXPLICIT | PCMPSTR_MASK), MN.MN_PCMPESTRM);
-defineLifter(stringCompare(0), MN.MN_PCMPISTRI);
-defineLifter(stringCompare(PCMPSTR_MASK), MN.MN_PCMPISTRM);
+defineVectorLifter(stringCompare(PCMPSTR_EXPLICIT), MN.MN_PCMPESTRI);
+defineVectorLifter(stringCompare(PCMPSTR_EXPLICIT | PCMPSTR_MASK), MN.MN_PCMPESTRM);
+defineVectorLifter(stringCompare(0), MN.MN_PCMPISTRI);
+defineVectorLifter(stringCompare(PCMPSTR_MASK), MN.MN_PCMPISTRM);

@@ -1,4 +1,4 @@
-/** Moves, shuffles, blends, insertions and extractions of XMM registers, and their MMX forms. */
+/** Moves, widening moves, insertions and extractions of XMM and YMM registers, and their MMX forms. */
 import { S_RDI, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_GPR, OP_MEM, OP_MMX, OP_XMM, ROW_ALIGN16 } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
@@ -8,30 +8,52 @@ import * as H from "../fpu/simd-shuffle.ts";
 import { type BlockBuilder, defineLifter, type Lifter, sizeIndex } from "./builder.ts";
 import { slotOf } from "./lift-common.ts";
 import { isMmx, mmxMove, mmxSource, mmxWrite } from "./lift-mmx.ts";
-import { guarded, V_T0, V_T1, vectorSource } from "./lift-vector.ts";
+import {
+  clearUpper,
+  defineVectorLifter,
+  firstSource,
+  guarded,
+  isLong,
+  isVex,
+  lastSource,
+  upper,
+  V_T0,
+  V_T1,
+  vectorSource,
+} from "./lift-vector.ts";
 import * as U from "./uop.ts";
 
 const SHUFFLE_HIGH_TO_LOW = 0xee;
-/** PSHUFD orders that repeat the odd or the even dwords. */
+/** PSHUFD orders that repeat the odd or the even dwords, or the low qword. */
 const SHUFFLE_ODD = 0xf5;
 const SHUFFLE_EVEN = 0xa0;
-
-function shuffleDwords(b: BlockBuilder, d: number, a: number, order: number): void {
-  b.emit(U.U_VSHUFD, d, a, S_ZERO, S_ZERO, 0, 0, order);
-}
+const SHUFFLE_LOW = 0x44;
 
 // ---- whole registers ------------------------------------------------------------------------------------------------
 
-defineLifter(
+/** By long, aligned: the micro-op. */
+const LOADS = [U.U_VLOAD, U.U_VLOADA, U.U_VLOAD256, U.U_VLOADA256];
+const STORES = [U.U_VSTORE, U.U_VSTOREA, U.U_VSTORE256, U.U_VSTOREA256];
+
+defineVectorLifter(
   guarded((b, ins) => {
-    const aligned = (ROW_FLAGS[ins.row]! & ROW_ALIGN16) !== 0;
+    const long = isLong(ins);
+    const form = (long ? 2 : 0) | (ROW_FLAGS[ins.row]! & ROW_ALIGN16 ? 1 : 0);
+    const d = ins.reg[0]!;
+    const a = ins.reg[1]!;
     if (ins.kind[0] === OP_MEM) {
-      b.mem(ins, 16, true);
-      b.m(aligned ? U.U_VSTOREA : U.U_VSTORE, ins.reg[1]!);
-    } else if (ins.kind[1] === OP_MEM) {
-      b.mem(ins, 16, false);
-      b.m(aligned ? U.U_VLOADA : U.U_VLOAD, ins.reg[0]!);
-    } else b.rr(U.U_VMOV, ins.reg[0]!, ins.reg[1]!);
+      b.mem(ins, ins.size[0]!, true);
+      b.m(STORES[form]!, a);
+      return;
+    }
+    if (ins.kind[1] === OP_MEM) {
+      b.mem(ins, ins.size[1]!, false);
+      b.m(LOADS[form]!, d);
+    } else {
+      b.rr(U.U_VMOV, d, a);
+      if (long) b.rr(U.U_VMOV, upper(d), upper(a));
+    }
+    clearUpper(b, ins);
   }),
   MN.MN_MOVAPS,
   MN.MN_MOVAPD,
@@ -49,7 +71,7 @@ defineLifter(
 // ---- parts of registers -----------------------------------------------------------------------------------------------
 
 /** MOVD, MOVQ between XMM registers, general registers and memory. */
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     if (isMmx(ins)) {
       mmxMove(b, ins);
@@ -67,12 +89,13 @@ defineLifter(
       b.mem(ins, ins.size[0]!, true);
       b.m(ins.size[0] === 8 ? U.U_VSTORE64 : U.U_VSTORE32, ins.reg[1]!);
     }
+    clearUpper(b, ins);
   }),
   MN.MN_MOVD,
   MN.MN_MOVQ,
 );
 
-/** MOVSS, MOVSD: loads clear the rest of the register, moves between registers keep it. */
+/** MOVSS, MOVSD: loads clear the rest of the register, moves between registers keep it, or take it from the first source. */
 function scalarMove(load: number, store: number, move: number, size: number): Lifter {
   return guarded((b, ins) => {
     if (ins.kind[0] === OP_MEM) {
@@ -81,11 +104,12 @@ function scalarMove(load: number, store: number, move: number, size: number): Li
     } else if (ins.kind[1] === OP_MEM) {
       b.mem(ins, size, false);
       b.m(load, ins.reg[0]!);
-    } else b.rr(move, ins.reg[0]!, ins.reg[1]!);
+    } else b.vector(move, ins.reg[0]!, firstSource(ins), ins.reg[lastSource(ins)]!);
+    clearUpper(b, ins);
   });
 }
-defineLifter(scalarMove(U.U_VLOAD32, U.U_VSTORE32, U.U_VMOVLO32, 4), MN.MN_MOVSS);
-defineLifter(scalarMove(U.U_VLOAD64, U.U_VSTORE64, U.U_VMOVLO64, 8), MN.MN_MOVSD);
+defineVectorLifter(scalarMove(U.U_VLOAD32, U.U_VSTORE32, U.U_VMOVLO32, 4), MN.MN_MOVSS);
+defineVectorLifter(scalarMove(U.U_VLOAD64, U.U_VSTORE64, U.U_VMOVLO64, 8), MN.MN_MOVSD);
 
 /** Emits the load of a 64-bit memory operand into V_T0. */
 function loadHalf(b: BlockBuilder, ins: Instruction): void {
@@ -93,100 +117,102 @@ function loadHalf(b: BlockBuilder, ins: Instruction): void {
   b.m(U.U_VLOAD64, V_T0);
 }
 
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     if (ins.kind[0] === OP_MEM) {
       b.mem(ins, 8, true);
       b.m(U.U_VSTORE64, ins.reg[1]!);
     } else {
       loadHalf(b, ins);
-      b.rr(U.U_VMOVLO64, ins.reg[0]!, V_T0);
+      b.vector(U.U_VMOVLO64, ins.reg[0]!, firstSource(ins), V_T0);
     }
+    clearUpper(b, ins);
   }),
   MN.MN_MOVLPS,
   MN.MN_MOVLPD,
 );
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     if (ins.kind[0] === OP_MEM) {
-      shuffleDwords(b, V_T0, ins.reg[1]!, SHUFFLE_HIGH_TO_LOW);
+      b.vectorImm(U.U_VSHUFD, V_T0, ins.reg[1]!, SHUFFLE_HIGH_TO_LOW);
       b.mem(ins, 8, true);
       b.m(U.U_VSTORE64, V_T0);
     } else {
       loadHalf(b, ins);
-      b.rr(U.vop("unpacklqdq"), ins.reg[0]!, V_T0);
+      b.vector(U.vop("unpacklqdq"), ins.reg[0]!, firstSource(ins), V_T0);
     }
+    clearUpper(b, ins);
   }),
   MN.MN_MOVHPS,
   MN.MN_MOVHPD,
 );
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
-    shuffleDwords(b, V_T0, ins.reg[1]!, SHUFFLE_HIGH_TO_LOW);
-    b.rr(U.U_VMOVLO64, ins.reg[0]!, V_T0);
+    b.vectorImm(U.U_VSHUFD, V_T0, ins.reg[lastSource(ins)]!, SHUFFLE_HIGH_TO_LOW);
+    b.vector(U.U_VMOVLO64, ins.reg[0]!, firstSource(ins), V_T0);
+    clearUpper(b, ins);
   }),
   MN.MN_MOVHLPS,
 );
-defineLifter(
-  guarded((b, ins) => b.rr(U.vop("unpacklqdq"), ins.reg[0]!, ins.reg[1]!)),
-  MN.MN_MOVLHPS,
-);
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
-    const d = ins.reg[0]!;
-    const a = vectorSource(b, ins, 1, V_T0);
-    if (a !== d) b.rr(U.U_VMOV, d, a);
-    b.rr(U.vop("unpacklqdq"), d, d);
+    b.vector(U.vop("unpacklqdq"), ins.reg[0]!, firstSource(ins), ins.reg[lastSource(ins)]!);
+    clearUpper(b, ins);
   }),
-  MN.MN_MOVDDUP,
+  MN.MN_MOVLHPS,
 );
 
 /** A PSHUFD with a fixed order, or with the instruction's immediate. */
 function shuffleLifter(order: number): Lifter {
   return guarded((b, ins) => {
+    const d = ins.reg[0]!;
     const a = vectorSource(b, ins, 1, V_T0);
-    shuffleDwords(b, ins.reg[0]!, a, order < 0 ? ins.immLo & 255 : order);
+    const imm = order < 0 ? ins.immLo & 255 : order;
+    b.vectorImm(U.U_VSHUFD, d, a, imm);
+    if (isLong(ins)) b.vectorImm(U.U_VSHUFD, upper(d), upper(a), imm);
+    else clearUpper(b, ins);
   });
 }
-defineLifter(shuffleLifter(-1), MN.MN_PSHUFD);
-defineLifter(shuffleLifter(SHUFFLE_ODD), MN.MN_MOVSHDUP);
-defineLifter(shuffleLifter(SHUFFLE_EVEN), MN.MN_MOVSLDUP);
+defineVectorLifter(shuffleLifter(-1), MN.MN_PSHUFD);
+defineVectorLifter(shuffleLifter(SHUFFLE_ODD), MN.MN_MOVSHDUP);
+defineVectorLifter(shuffleLifter(SHUFFLE_EVEN), MN.MN_MOVSLDUP);
+defineVectorLifter(shuffleLifter(SHUFFLE_LOW), MN.MN_MOVDDUP);
 
 // ---- helpers with an immediate in c, a constant in disp ------------------------------------------------------------------
 
-function helperLifter(helper: number, disp = 0): Lifter {
+/** Blends by a mask: XMM0, or the fourth operand of the VEX forms. `size` of lanes in bytes. */
+function maskBlend(size: number): Lifter {
   return guarded((b, ins) => {
-    const a = vectorSource(b, ins, 1, V_T0);
-    b.helper(helper, ins.reg[0]!, a, 0, ins.immLo & 255, disp);
+    const d = ins.reg[0]!;
+    const x = firstSource(ins);
+    const y = vectorSource(b, ins, lastSource(ins), V_T0);
+    const mask = isVex(ins) ? ins.reg[3]! : 0;
+    b.helper(H.HELPER_BLENDV, d, x, y, mask, size);
+    if (isLong(ins)) b.helper(H.HELPER_BLENDV, upper(d), upper(x), upper(y), upper(mask), size);
+    else clearUpper(b, ins);
   });
 }
-defineLifter(helperLifter(H.HELPER_PSHUFW, 0), MN.MN_PSHUFLW);
-defineLifter(helperLifter(H.HELPER_PSHUFW, 4), MN.MN_PSHUFHW);
-defineLifter(helperLifter(H.HELPER_SHUFPS), MN.MN_SHUFPS);
-defineLifter(helperLifter(H.HELPER_SHUFPD), MN.MN_SHUFPD);
-defineLifter(helperLifter(H.HELPER_BLEND, 2), MN.MN_PBLENDW);
-defineLifter(helperLifter(H.HELPER_BLEND, 4), MN.MN_BLENDPS);
-defineLifter(helperLifter(H.HELPER_BLEND, 8), MN.MN_BLENDPD);
-defineLifter(helperLifter(H.HELPER_BLENDV, 1), MN.MN_PBLENDVB);
-defineLifter(helperLifter(H.HELPER_BLENDV, 4), MN.MN_BLENDVPS);
-defineLifter(helperLifter(H.HELPER_BLENDV, 8), MN.MN_BLENDVPD);
+defineVectorLifter(maskBlend(1), MN.MN_PBLENDVB);
+defineVectorLifter(maskBlend(4), MN.MN_BLENDVPS);
+defineVectorLifter(maskBlend(8), MN.MN_BLENDVPD);
 
 defineLifter(
   guarded((b, ins) => {
     b.helper(HELPER_MMX_CHECK);
     mmxSource(b, ins, 1, V_T0);
-    b.helper(H.HELPER_PSHUFW, V_T0, V_T0, 0, ins.immLo & 255, 0);
+    b.helper(H.HELPER_PSHUFW, V_T0, V_T0, V_T0, ins.immLo & 255, 0);
     mmxWrite(b, ins.reg[0]!, V_T0);
   }),
   MN.MN_PSHUFW,
 );
 
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
-    const memory = ins.kind[1] === OP_MEM;
-    const a = vectorSource(b, ins, 1, V_T0);
+    const memory = ins.kind[lastSource(ins)] === OP_MEM;
+    const y = vectorSource(b, ins, lastSource(ins), V_T0);
     // The source lane of a memory operand is the only one that there is.
-    b.helper(H.HELPER_INSERTPS, ins.reg[0]!, a, 0, ins.immLo & (memory ? 0x3f : 0xff));
+    b.helper(H.HELPER_INSERTPS, ins.reg[0]!, firstSource(ins), y, ins.immLo & (memory ? 0x3f : 0xff));
+    clearUpper(b, ins);
   }),
   MN.MN_INSERTPS,
 );
@@ -206,10 +232,11 @@ for (const [mnemonic, from, to] of [
   [MN.MN_PMOVZXDQ, 4, 8],
 ] as const) {
   const disp = to | (MN.MNEMONIC_NAMES[mnemonic]!.startsWith("PMOVSX") ? H.WIDEN_SIGNED : 0);
-  defineLifter(
+  defineVectorLifter(
     guarded((b, ins) => {
-      const a = vectorSource(b, ins, 1, V_T0);
-      b.helper(H.HELPER_WIDEN, ins.reg[0]!, a, 0, from, disp);
+      const y = vectorSource(b, ins, 1, V_T0);
+      b.helper(H.HELPER_WIDEN, ins.reg[0]!, y, y, from, disp | (isLong(ins) ? H.WIDEN_LONG : 0));
+      clearUpper(b, ins);
     }),
     mnemonic,
   );
@@ -217,10 +244,10 @@ for (const [mnemonic, from, to] of [
 
 // ---- masks, lanes and general registers ------------------------------------------------------------------------------------
 
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     if (!isMmx(ins)) {
-      b.rr(U.U_VMOVMSKB, slotOf(ins, 0), ins.reg[1]!);
+      b.rr(isLong(ins) ? U.U_VMOVMSKB256 : U.U_VMOVMSKB, slotOf(ins, 0), ins.reg[1]!);
       return;
     }
     b.helper(HELPER_MMX_READ, V_T0, ins.reg[1]!);
@@ -233,8 +260,8 @@ for (const [mnemonic, size] of [
   [MN.MN_MOVMSKPS, 4],
   [MN.MN_MOVMSKPD, 8],
 ] as const)
-  defineLifter(
-    guarded((b, ins) => b.helper(H.HELPER_MOVMSK, slotOf(ins, 0), ins.reg[1]!, 0, size)),
+  defineVectorLifter(
+    guarded((b, ins) => b.helper(H.HELPER_MOVMSK, slotOf(ins, 0), ins.reg[1]!, 0, size, ins.size[1]!)),
     mnemonic,
   );
 
@@ -244,19 +271,25 @@ function insertLifter(size: number): Lifter {
     const mmx = ins.kind[0] === OP_MMX;
     const lane = ins.immLo & ((mmx ? 8 : 16) / size - 1);
     if (mmx) b.helper(HELPER_MMX_READ, V_T1, ins.reg[0]!);
-    let a = S_T0;
-    if (ins.kind[1] === OP_MEM) {
+    const last = lastSource(ins);
+    let source = S_T0;
+    if (ins.kind[last] === OP_MEM) {
       b.mem(ins, size, false);
       b.m(U.U_LOAD + sizeIndex(size), S_T0);
-    } else a = slotOf(ins, 1);
-    b.helper(H.HELPER_PINSR, mmx ? V_T1 : ins.reg[0]!, a, 0, lane, size);
-    if (mmx) mmxWrite(b, ins.reg[0]!, V_T1);
+    } else source = slotOf(ins, last);
+    if (mmx) {
+      b.helper(H.HELPER_PINSR, V_T1, V_T1, source, lane, size);
+      mmxWrite(b, ins.reg[0]!, V_T1);
+      return;
+    }
+    b.helper(H.HELPER_PINSR, ins.reg[0]!, firstSource(ins), source, lane, size);
+    clearUpper(b, ins);
   });
 }
-defineLifter(insertLifter(1), MN.MN_PINSRB);
-defineLifter(insertLifter(2), MN.MN_PINSRW);
-defineLifter(insertLifter(4), MN.MN_PINSRD);
-defineLifter(insertLifter(8), MN.MN_PINSRQ);
+defineVectorLifter(insertLifter(1), MN.MN_PINSRB);
+defineVectorLifter(insertLifter(2), MN.MN_PINSRW);
+defineVectorLifter(insertLifter(4), MN.MN_PINSRD);
+defineVectorLifter(insertLifter(8), MN.MN_PINSRQ);
 
 /** The reverse: to memory exactly `size` bytes, to a register zero-extended. */
 function extractLifter(size: number): Lifter {
@@ -273,12 +306,12 @@ function extractLifter(size: number): Lifter {
     if (mmx) b.helper(HELPER_MMX_ENTER);
   });
 }
-defineLifter(extractLifter(1), MN.MN_PEXTRB);
-defineLifter(extractLifter(2), MN.MN_PEXTRW);
-defineLifter(extractLifter(4), MN.MN_PEXTRD, MN.MN_EXTRACTPS);
-defineLifter(extractLifter(8), MN.MN_PEXTRQ);
+defineVectorLifter(extractLifter(1), MN.MN_PEXTRB);
+defineVectorLifter(extractLifter(2), MN.MN_PEXTRW);
+defineVectorLifter(extractLifter(4), MN.MN_PEXTRD, MN.MN_EXTRACTPS);
+defineVectorLifter(extractLifter(8), MN.MN_PEXTRQ);
 
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     b.address(S_RDI, S_ZERO, 0, 0, ins.seg, ins.addrSize, 16, true);
     b.m(U.U_LOADW + 3, S_T0);

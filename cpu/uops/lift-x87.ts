@@ -43,7 +43,7 @@ import {
 import { type BlockBuilder, defineLifter, sizeIndex } from "./builder.ts";
 import { defineHelper } from "./helpers.ts";
 import { DISP, FIELD_OFF, HELPER_UNDEFINED } from "./helpers-integer.ts";
-import { guarded, HELPER_DEVICE_NOT_AVAILABLE } from "./lift-vector.ts";
+import { defineVectorLifter, guarded, HELPER_DEVICE_NOT_AVAILABLE } from "./lift-vector.ts";
 import * as U from "./uop.ts";
 
 /** disp of the x87 helper: the 11 bits of FOP (opcode - D8, ModRM), and whether S_T5 holds an operand's address. */
@@ -293,7 +293,7 @@ const HELPER_STMXCSR: number = defineHelper("STMXCSR", (core) => {
   core.i32[T0] = core.i32[MXCSR >>> 2] as number;
   return U.H_OK;
 });
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     b.mem(ins, 4, false);
     b.m(U.U_LOAD + 2, S_T0);
@@ -301,7 +301,7 @@ defineLifter(
   }),
   MN.MN_LDMXCSR,
 );
-defineLifter(
+defineVectorLifter(
   guarded((b, ins) => {
     b.helper(HELPER_STMXCSR);
     b.mem(ins, 4, true);

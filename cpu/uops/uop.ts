@@ -17,7 +17,7 @@
  * `S[a] + (S[b] << scale) + disp + S[s]` modulo 2^64: 16- and 32-bit addressing first computes the address into S_T7
  * with LEA32 / EA16 (adding a segment base with another LEA32 where it is not flat) and then uses a = S_T7.
  *
- * Vector operands d, a, b are register numbers: XMM + 32*n (n = 16..23 are temporaries).
+ * Vector operands d, a, b are vector numbers as in arena.ts: 0..15 XMM, 16..23 temporaries, 24.. the upper halves of both.
  *
  * Order within one instruction: everything that can fault before anything that changes architectural state (slots
  * S_T0..S_T7 and vector temporaries are not architectural). A store may end the block for a restart of its
@@ -196,7 +196,7 @@ export const U_VLOAD64: number = take(1);
 export const U_VLOAD32: number = take(1);
 export const U_VSTORE64: number = take(1);
 export const U_VSTORE32: number = take(1);
-/** d = a (128 bits). d = low 64 of a, upper half kept / zeroed. d low 32 = a low 32, rest kept. */
+/** d = a (128 bits); d = b in the low 64 bits, a in the rest; d = low 64 bits of a, zero above; d = b in the low 32 bits, a in the rest. */
 export const U_VMOV: number = take(1);
 export const U_VMOVLO64: number = take(1);
 export const U_VMOVZ64: number = take(1);
@@ -206,7 +206,7 @@ export const U_VFROM32: number = take(1);
 export const U_VFROM64: number = take(1);
 export const U_VTO32: number = take(1);
 export const U_VTO64: number = take(1);
-/** d = d op a, 128 bits, op number V_* in imm... one kind for each V_* below: kind = U_V + op. */
+/** d = a op b, 128 bits: one kind for each name below, kind = U_V + its place. */
 export const V_OPS = [
   "and",
   "andnot",
@@ -265,12 +265,13 @@ export const V_OPS = [
   "packssdw",
   "packuswb",
   "packusdw",
+  "shufb",
 ] as const;
 export type VOp = (typeof V_OPS)[number];
 export const U_V: number = take(V_OPS.length);
-/** Kind of d = d op a. `andnot` is PANDN: ~d & a. */
+/** Kind of d = a op b. `andnot` is PANDN: ~a & b; `shufb` is PSHUFB of 16 bytes. */
 export const vop = (name: VOp): number => U_V + V_OPS.indexOf(name);
-/** d = d shifted by imm bits (0..: too large a count gives zero or the sign): PSLLW.. by immediate. */
+/** d = a shifted by imm bits (0..: too large a count gives zero or the sign): PSLLW.. by immediate. */
 export const U_VSHLW_I: number = take(1);
 export const U_VSHLD_I: number = take(1);
 export const U_VSHLQ_I: number = take(1);
@@ -279,18 +280,29 @@ export const U_VSHRD_I: number = take(1);
 export const U_VSHRQ_I: number = take(1);
 export const U_VSARW_I: number = take(1);
 export const U_VSARD_I: number = take(1);
-/** PSLLDQ, PSRLDQ by imm bytes (0..16). */
+/** d = a shifted by imm bytes (0..16): PSLLDQ, PSRLDQ. */
 export const U_VBYTESHL: number = take(1);
 export const U_VBYTESHR: number = take(1);
 /** PSHUFD: d = shuffle of a by the low 8 bits of imm. */
 export const U_VSHUFD: number = take(1);
-/** S[d] = PMOVMSKB a. */
+/** S[d] = PMOVMSKB a, of 16 bytes and of 32. */
 export const U_VMOVMSKB: number = take(1);
+export const U_VMOVMSKB256: number = take(1);
+/** d = 0 (128 bits); all upper halves of YMM registers = 0 (VZEROUPPER). */
+export const U_VZERO: number = take(1);
+export const U_VZEROUPPER: number = take(1);
+/** d = the first element of a, repeated: 8, 16, 32, 64 bits. */
+export const U_VSPLAT: number = take(4);
+/** d and its upper half = [mem] 32 bytes; the A forms fault with #GP(0) if not 32-byte aligned. */
+export const U_VLOAD256: number = take(1);
+export const U_VLOADA256: number = take(1);
+export const U_VSTORE256: number = take(1);
+export const U_VSTOREA256: number = take(1);
 
 /**
  * SSE floating point on WebAssembly's floats, where that is exact to the flags: rounding to nearest, all exceptions masked,
  * PE already set, neither DAZ nor FTZ, operands zero or of middling exponent. Elsewhere helper number imm does it, on the same
- * record: d = d op a (SQRT: d = sqrt a), scalar forms keep the rest of d. c is the helper's.
+ * record: d = a op b (SQRT: d = sqrt b); scalar forms take the rest of d from a, Y forms work on 32 bytes. c is the helper's.
  */
 export const FP_OPS = [
   "ADDSD",
@@ -311,9 +323,17 @@ export const FP_OPS = [
   "SUBPS",
   "MULPS",
   "DIVPS",
+  "ADDPDY",
+  "SUBPDY",
+  "MULPDY",
+  "DIVPDY",
+  "ADDPSY",
+  "SUBPSY",
+  "MULPSY",
+  "DIVPSY",
 ] as const;
 export const U_FP: number = take(FP_OPS.length);
-/** COMISD and UCOMISD of d with a; CVTSI2SD d = S[a] (32 and 64 bits); CVTTSD2SI S[d] = a (32 and 64 bits). imm as above. */
+/** COMISD and UCOMISD of a with b; CVTSI2SD d = S[b], the rest a's (32 and 64 bits); CVTTSD2SI S[d] = b (32 and 64 bits). imm as above. */
 export const U_COMISD: number = take(1);
 export const U_CVTSI2SD32: number = take(1);
 export const U_CVTSI2SD64: number = take(1);

@@ -121,7 +121,7 @@ export class Subject {
     i32[A.CR0 >>> 2] = B.CR0_PE | B.CR0_PG | B.CR0_WP | B.CR0_NE | B.CR0_MP | B.CR0_ET | B.CR0_AM;
     i32[A.CR3 >>> 2] = 0x1000;
     i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT | B.CR4_UMIP | B.CR4_FSGSBASE | B.CR4_OSXSAVE;
-    i32[A.XCR0 >>> 2] = 3;
+    i32[A.XCR0 >>> 2] = 7;
     i32[A.EFER >>> 2] = B.EFER_LMA | B.EFER_LME | B.EFER_SCE | B.EFER_NXE;
     i32[A.CPL >>> 2] = 3;
     // No descriptors: every selector that is not null, and every INT n, is #GP.
@@ -197,7 +197,8 @@ export class Subject {
     if (core.mmu.alignCheck || v.before.rflags & FLAG_AC) updateMode(core);
     if (v.hasFx) loadFx(core, v.before.fx);
     if (v.hasYmmh)
-      for (let r = 0; r < 16; r++) u8.set(v.before.ymmh.subarray(r * 16, r * 16 + 16), A.XMM + r * A.XMM_STRIDE + 16);
+      for (let r = 0; r < 16; r++)
+        u8.set(v.before.ymmh.subarray(r * 16, r * 16 + 16), A.XMM + r * A.XMM_STRIDE + A.YMM_UPPER_BYTES);
     i32[A.RIP >>> 2] = CODE_START;
     i32[(A.RIP + 4) >>> 2] = 0;
   }
@@ -247,7 +248,7 @@ export class Subject {
     if (v.hasFx) storeFx(core, result.fx);
     if (!v.hasYmmh) return;
     for (let r = 0; r < 16; r++) {
-      const upper = A.XMM + r * A.XMM_STRIDE + 16;
+      const upper = A.XMM + r * A.XMM_STRIDE + A.YMM_UPPER_BYTES;
       result.ymmh.set(u8.subarray(upper, upper + 16), r * 16);
     }
   }

@@ -43,14 +43,14 @@ const FAULT: Line = {
 const FX = Buffer.alloc(416);
 FX.writeUInt16LE(0x37f, 0);
 FX.writeUInt32LE(0x1f80, 24);
-/** VADDPS ymm0, ymm1, ymm2: there is no AVX. */
-const VEX: Line = {
+/** VADDPS zmm0, zmm1, zmm2: there is no AVX-512. */
+const EVEX: Line = {
   ...INC,
-  id: "vex",
-  code: "c5f458c2",
+  id: "evex",
+  code: "62f1744858c2",
   fx: FX.toString("hex"),
   ymmh: "00".repeat(256),
-  out: { sig: 0, rip: "40000104", rflags: "202", gpr: {}, fx: FX.toString("hex"), ymmh: "00".repeat(256) },
+  out: { sig: 0, rip: "40000106", rflags: "202", gpr: {}, fx: FX.toString("hex"), ymmh: "00".repeat(256) },
 };
 const text = (...lines: Line[]): string => lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 const without = (field: string): Line => {
@@ -67,7 +67,7 @@ beforeAll(() => {
     "noend.jsonl": text(INC).trimEnd(),
     "wrong.jsonl": text(ADD, { ...INC, out: { ...INC.out, gpr: { "0": "2", "3": "7" } } }),
     "masked.jsonl": text({ ...INC, out: { ...INC.out, rflags: "ad7" }, mask: "0" }),
-    "vex.jsonl": text(VEX, INC),
+    "evex.jsonl": text(EVEX, INC),
     "json.jsonl": `${text(INC)}{"id": \n`,
     "field.jsonl": `\n${text(without("mem"))}`,
     "short.jsonl": text({ ...INC, mem: "00" }),
@@ -141,8 +141,8 @@ describe.concurrent("vectors that differ", () => {
   });
 
   it("say so where the core has no such instruction", async () => {
-    const { code, stdout } = await xenoscope(["conformance", path("vex.jsonl"), "--max-diffs", "0"]);
-    expect(stdout).toMatch(/\(VEX\) +1 +1 {2}\(1 not in this core: #UD\)/);
+    const { code, stdout } = await xenoscope(["conformance", path("evex.jsonl"), "--max-diffs", "0"]);
+    expect(stdout).toMatch(/\(EVEX\) +1 +1 {2}\(1 not in this core: #UD\)/);
     expect(stdout).toContain("2 vectors of 2 instructions: 1 differ");
     expect(code).toBe(5);
   });

@@ -90,6 +90,7 @@ export function x87Case(r: Random, { opcode, modrm }: X87Form): Case {
 export function sseForms(): SseForm[] {
   const forms: SseForm[] = [];
   for (const [name, entry] of SSE_TABLE) {
+    if (name.startsWith("V")) continue;
     forms.push({ name, wide: false });
     if (entry.wide !== null) forms.push({ name, wide: true });
   }

@@ -103,7 +103,7 @@ export function runSse(core: Core, input: Case, name: string, wide: boolean, imm
   const dst = places[entry.destination]?.[0] as number;
   const src = places[entry.source]?.[1] as number;
   const operation = wide && entry.wide !== null ? entry.wide : entry.operation;
-  const fault = operation(core, dst, src, imm);
+  const fault = operation(core, dst, XMM, src, imm);
   output.setUint32(TRAPPED, fault === 0 ? 0 : 8, true);
   save(core, output);
   return output;

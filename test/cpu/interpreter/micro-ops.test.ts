@@ -41,7 +41,7 @@ const VECTOR_KINDS: ReadonlySet<number> = new Set(
 /** Helper that a floating-point micro-op names in imm, -1 for other kinds. */
 const FLOAT_HELPERS: ReadonlyMap<number, number> = new Map(
   [
-    ...U.FP_OPS.map((name, i) => [U.U_FP + i, name] as const),
+    ...U.FP_OPS.map((name, i) => [U.U_FP + i, name.replace(/Y$/, " (32 bytes)")] as const),
     [U.U_COMISD, "COMISD"] as const,
     [U.U_CVTSI2SD32, "CVTSI2SD"] as const,
     [U.U_CVTSI2SD64, "CVTSI2SD (64 bits)"] as const,
@@ -49,6 +49,11 @@ const FLOAT_HELPERS: ReadonlyMap<number, number> = new Map(
     [U.U_CVTTSD2SI64, "CVTTSD2SI (64 bits)"] as const,
   ].map(([kind, name]) => [kind, HELPER_NAMES.indexOf(name)]),
 );
+
+const helperOf = (kind: number): string | undefined => HELPER_NAMES[FLOAT_HELPERS.get(kind) ?? -1];
+
+/** Words of 64 bits that all vectors have together. */
+const WORDS: number = A.VECTORS * 2;
 
 /** Two lanes of f32, or one f64: mostly of everyday size, sometimes anything. */
 function floats(random: Random, double: boolean): bigint {
@@ -94,13 +99,16 @@ function prepare(kind: number, random: Random): void {
   if (/^(shl|shr|sar|rol|ror)_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
   if (/^vsh|^vsar/.test(name) && random.below(2)) imm = random.below(70);
   if (/^vbyte/.test(name)) imm = random.below(17);
-  const [vd, va] = [random.below(24), random.below(24)];
-  const vectors = Array.from({ length: 48 }, () => (random.below(3) === 0 ? random.pick(EDGES) : random.bits(64)));
-  if (random.below(4) === 0) for (let n = 0; n < 48; n++) vectors[n] = lanes(random);
+  // Micro-ops of 32 bytes name what has an upper half.
+  const long = name.endsWith("256") || (helperOf(kind) ?? "").endsWith("(32 bytes)");
+  const vectorNumber = (): number => random.below(long ? A.YMM_UPPER : A.VECTORS);
+  const [vd, va, vb] = [vectorNumber(), vectorNumber(), vectorNumber()];
+  const vectors = Array.from({ length: WORDS }, () => (random.below(3) === 0 ? random.pick(EDGES) : random.bits(64)));
+  if (random.below(4) === 0) for (let n = 0; n < WORDS; n++) vectors[n] = lanes(random);
   const flags = random.next() & 0x8d5;
   if (vector) {
     if (!/^vto|^vmovmskb/.test(name)) d = vd;
-    if (!memory && !/^vfrom/.test(name)) a = va;
+    if (!memory && !/^vfrom/.test(name)) [a, b] = [va, vb];
   }
   const helper = FLOAT_HELPERS.get(kind);
   let mxcsr = 0x1f80;
@@ -108,9 +116,10 @@ function prepare(kind: number, random: Random): void {
     imm = helper;
     disp = c = 0;
     if (kind < U.U_CVTTSD2SI32) d = vd;
-    if (kind !== U.U_CVTSI2SD32 && kind !== U.U_CVTSI2SD64) a = va;
-    const double = kind >= U.U_COMISD || U.FP_OPS[kind - U.U_FP]!.endsWith("D");
-    for (let n = 0; n < 48; n++) vectors[n] = floats(random, double);
+    a = va;
+    b = kind === U.U_CVTSI2SD32 || kind === U.U_CVTSI2SD64 ? register() : vb;
+    const double = kind >= U.U_COMISD || /DY?$/.test(U.FP_OPS[kind - U.U_FP]!);
+    for (let n = 0; n < WORDS; n++) vectors[n] = floats(random, double);
     mxcsr = random.pick([0x1fa0, 0x1fa0, 0x1fa1, 0x1f80, 0x3fa0, 0x9fa0, 0x1fe0]);
   }
   const data = Uint8Array.from({ length: 0x1100 }, () => random.next() & 255);
@@ -130,7 +139,7 @@ function prepare(kind: number, random: Random): void {
   for (const [{ core, arena }] of CORES) {
     arena.u8.set(data, arena.ram + DATA);
     for (let n = 0; n < 24; n++) core.setSlot(n * 8, slots[n]!);
-    for (let n = 0; n < 48; n++) core.u64[(A.XMM + (n >> 1) * A.XMM_STRIDE + (n & 1) * 8) >>> 3] = vectors[n]!;
+    for (let n = 0; n < WORDS; n++) core.u64[(A.XMM >>> 3) + n] = vectors[n]!;
     setArithmeticFlags(core, flags);
     arena.i32[A.MXCSR >>> 2] = mxcsr;
     arena.u8.fill(0, RECORD, RECORD + 0x80);
@@ -179,9 +188,7 @@ function run([{ core, arena }, runner]: readonly [BareCore, BlockRunner]): Outco
     flags: (getFlags(core) & 0x8d5).toString(16),
     mxcsr: arena.i32[A.MXCSR >>> 2]!,
     slots: Array.from({ length: 32 }, (_, n) => core.slot(n * 8).toString(16)),
-    vectors: Array.from({ length: 48 }, (_, n) =>
-      core.u64[(A.XMM + (n >> 1) * A.XMM_STRIDE + (n & 1) * 8) >>> 3]!.toString(16),
-    ),
+    vectors: Array.from({ length: WORDS }, (_, n) => core.u64[(A.XMM >>> 3) + n]!.toString(16)),
     data: arena.u8.slice(arena.ram + DATA, arena.ram + DATA + 0x1100),
   };
 }
