@@ -3,9 +3,8 @@
  * state at `state` with the round key at `key`; `dst` may be either. VAES does the same for each 16 bytes of a wider register.
  */
 import type { Core } from "../core.ts";
-import { defineHelper } from "../uops/helpers.ts";
 import { H_OK } from "../uops/uop.ts";
-import { vectorAt } from "./simd-lanes.ts";
+import { defineVectorHelper, vectorAt } from "./simd-lanes.ts";
 
 /** A round of the cipher, or of the inverse one: byte addresses in the arena, 16-byte aligned. */
 export type AesRound = (core: Core, dst: number, state: number, key: number) => void;
@@ -101,28 +100,27 @@ export function aesKeyAssist(core: Core, dst: number, src: number, rcon: number)
   core.i32[d + 3] = ((high >>> 8) | (high << 24)) ^ rcon;
 }
 
-/** U_HELPER of the two-operand form: d = round of d with key a. */
-function legacyRound(name: string, operation: AesRound): number {
-  return defineHelper(name, (core, u) => {
-    const d = vectorAt(core, u, 2);
-    operation(core, d, d, vectorAt(core, u, 3));
+/** U_HELPER: d = round of a with key b. */
+function roundHelper(name: string, operation: AesRound): number {
+  return defineVectorHelper(name, (core, u) => {
+    operation(core, vectorAt(core, u, 2), vectorAt(core, u, 3), vectorAt(core, u, 4));
     return H_OK;
   });
 }
 
-export const HELPER_AESENC: number = legacyRound("AESENC", aesEncrypt);
-export const HELPER_AESENCLAST: number = legacyRound("AESENCLAST", aesEncryptLast);
-export const HELPER_AESDEC: number = legacyRound("AESDEC", aesDecrypt);
-export const HELPER_AESDECLAST: number = legacyRound("AESDECLAST", aesDecryptLast);
+export const HELPER_AESENC: number = roundHelper("AESENC", aesEncrypt);
+export const HELPER_AESENCLAST: number = roundHelper("AESENCLAST", aesEncryptLast);
+export const HELPER_AESDEC: number = roundHelper("AESDEC", aesDecrypt);
+export const HELPER_AESDECLAST: number = roundHelper("AESDECLAST", aesDecryptLast);
 
-/** U_HELPER: d = InvMixColumns of a. */
-export const HELPER_AESIMC: number = defineHelper("AESIMC", (core, u) => {
-  aesInverseMix(core, vectorAt(core, u, 2), vectorAt(core, u, 3));
+/** U_HELPER: d = InvMixColumns of b. */
+export const HELPER_AESIMC: number = defineVectorHelper("AESIMC", (core, u) => {
+  aesInverseMix(core, vectorAt(core, u, 2), vectorAt(core, u, 4));
   return H_OK;
 });
 
-/** U_HELPER: c = round constant. */
-export const HELPER_AESKEYGENASSIST: number = defineHelper("AESKEYGENASSIST", (core, u) => {
-  aesKeyAssist(core, vectorAt(core, u, 2), vectorAt(core, u, 3), core.u8[u + 7]!);
+/** U_HELPER: d of b, c = round constant. */
+export const HELPER_AESKEYGENASSIST: number = defineVectorHelper("AESKEYGENASSIST", (core, u) => {
+  aesKeyAssist(core, vectorAt(core, u, 2), vectorAt(core, u, 4), core.u8[u + 7]!);
   return H_OK;
 });

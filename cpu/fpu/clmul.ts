@@ -1,8 +1,7 @@
 /** PCLMULQDQ: carry-less multiplication (SDM volume 2). VPCLMULQDQ does the same for each 16 bytes of a wider register. */
 import type { Core } from "../core.ts";
-import { defineHelper } from "../uops/helpers.ts";
 import { H_OK } from "../uops/uop.ts";
-import { vectorAt } from "./simd-lanes.ts";
+import { defineVectorHelper, vectorAt } from "./simd-lanes.ts";
 
 /**
  * Low 32 bits of the carry-less product of two words. Every fourth bit of the operands is kept, so that the sums of an ordinary
@@ -61,9 +60,8 @@ export function carrylessMultiply(core: Core, dst: number, first: number, second
   i32[d + 3] = topHigh;
 }
 
-/** U_HELPER: d = d * a, c = immediate. */
-export const HELPER_PCLMULQDQ: number = defineHelper("PCLMULQDQ", (core, u) => {
-  const d = vectorAt(core, u, 2);
-  carrylessMultiply(core, d, d, vectorAt(core, u, 3), core.u8[u + 7]!);
+/** U_HELPER: d = a * b, c = immediate. */
+export const HELPER_PCLMULQDQ: number = defineVectorHelper("PCLMULQDQ", (core, u) => {
+  carrylessMultiply(core, vectorAt(core, u, 2), vectorAt(core, u, 3), vectorAt(core, u, 4), core.u8[u + 7]!);
   return H_OK;
 });

@@ -5,9 +5,9 @@ import * as AES from "../fpu/aes.ts";
 import { HELPER_PCLMULQDQ } from "../fpu/clmul.ts";
 import * as SHA from "../fpu/sha.ts";
 import { isAmd } from "../system/cpu-model.ts";
-import { type BlockBuilder, defineLifter, type Lifter } from "./builder.ts";
+import { type BlockBuilder, defineLifter } from "./builder.ts";
 import { SLOTLESS_HELPERS } from "./helpers.ts";
-import { guarded, V_T0, vectorSource } from "./lift-vector.ts";
+import { clearUpper, defineVectorLifter, firstSource, guarded, lastSource, V_T0, vectorSource } from "./lift-vector.ts";
 import { U_VLOAD } from "./uop.ts";
 
 const INSTRUCTIONS: readonly (readonly [mnemonic: number, helper: number])[] = [
@@ -37,14 +37,19 @@ function shaSource(b: BlockBuilder, ins: Instruction): number {
   return V_T0;
 }
 
-function lifter(helper: number, source: (b: BlockBuilder, ins: Instruction) => number): Lifter {
-  SLOTLESS_HELPERS.add(helper);
-  return guarded((b, ins) => b.helper(helper, ins.reg[0]!, source(b, ins), 0, ins.immLo & 0xff));
-}
-
 for (const [mnemonic, helper] of INSTRUCTIONS)
-  defineLifter(
-    lifter(helper, (b, ins) => vectorSource(b, ins, 1, V_T0)),
+  defineVectorLifter(
+    guarded((b, ins) => {
+      const y = vectorSource(b, ins, lastSource(ins), V_T0);
+      b.helper(helper, ins.reg[0]!, firstSource(ins), y, ins.immLo & 0xff);
+      clearUpper(b, ins);
+    }),
     mnemonic,
   );
-for (const [mnemonic, helper] of SHA_INSTRUCTIONS) defineLifter(lifter(helper, shaSource), mnemonic);
+for (const [mnemonic, helper] of SHA_INSTRUCTIONS) {
+  SLOTLESS_HELPERS.add(helper);
+  defineLifter(
+    guarded((b, ins) => b.helper(helper, ins.reg[0]!, shaSource(b, ins), 0, ins.immLo & 0xff)),
+    mnemonic,
+  );
+}
