@@ -118,7 +118,12 @@ export class Machine implements InspectableMachine {
       maxMemory: (config.maxMemory ?? config.memory) / 1024,
       vcpus: config.vcpus ?? 1,
     });
-    complete();
+    try {
+      complete();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new MachineConfigError(`the kernel can't be started: ${error.message}`, "kernel", config.name);
+    }
     this.prepared.set(domain.domid, prepared);
     domain.unpause();
     return domain;
