@@ -4,6 +4,7 @@ import "../events/hypercall.ts";
 import { Grants } from "../grants/grants.ts";
 import "../grants/hypercall.ts";
 import "../hypercalls/memory-op.ts";
+import "../pv/memory-op.ts";
 import "../pv/mmu-update.ts";
 import "../pv/mmuext.ts";
 import "../pv/update-va-mapping.ts";

@@ -53,13 +53,13 @@ import { COST_COPY_PAGE, COST_P2M_CHANGE, COST_PAGE_ALLOC } from "./costs.ts";
 import { defineHypercall, restart } from "./dispatch.ts";
 
 /** MEMOP_EXTENT_SHIFT: bits of the command; above them a continued call has the extent to go on with. */
-const COMMAND_BITS = 6;
+export const COMMAND_BITS = 6;
 const COMMAND_MASK = (1 << COMMAND_BITS) - 1;
-const MAX_EXTENTS = 0xffff_ffff >>> COMMAND_BITS;
+export const MAX_EXTENTS: number = 0xffff_ffff >>> COMMAND_BITS;
 /** Frames between two looks at pending events. */
-const PIECE = 1024;
+export const PIECE = 1024;
 /** CONFIG_DOMU_MAX_ORDER: extents of 2 MiB. */
-const MAX_ORDER = 9;
+export const MAX_ORDER = 9;
 const PAGE_SHIFT = 12;
 const MAX_NUMNODES = 64;
 const NUMA_NO_NODE = 0xff;
@@ -68,15 +68,15 @@ const E820_MAX = 1024;
 const E820_ENTRY_BYTES = 20;
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
-const u16 = (s: DataView, at: number): number => s.getUint16(at, true);
-const u32 = (s: DataView, at: number): number => s.getUint32(at, true);
-const u64 = (s: DataView, at: number): bigint => s.getBigUint64(at, true);
+export const u16 = (s: DataView, at: number): number => s.getUint16(at, true);
+export const u32 = (s: DataView, at: number): number => s.getUint32(at, true);
+export const u64 = (s: DataView, at: number): bigint => s.getBigUint64(at, true);
 /** A xen_ulong_t or xen_pfn_t; beyond 2^53 it is no frame number anyhow. */
-const word = (s: DataView, at: number, compat: boolean): number => (compat ? u32(s, at) : Number(u64(s, at)));
-const handle = (s: DataView, at: number, compat: boolean): bigint => (compat ? BigInt(u32(s, at)) : u64(s, at));
+export const word = (s: DataView, at: number, compat: boolean): number => (compat ? u32(s, at) : Number(u64(s, at)));
+export const handle = (s: DataView, at: number, compat: boolean): bigint => (compat ? BigInt(u32(s, at)) : u64(s, at));
 
 /** The guest's call; `start` is where a continued one goes on. */
-interface Call {
+export interface Call {
   readonly vcpu: Vcpu;
   readonly caller: Domain;
   readonly command: number;
@@ -85,10 +85,10 @@ interface Call {
   readonly start: number;
 }
 
-const goOn = (call: Call, done: number): number =>
+export const goOn = (call: Call, done: number): number =>
   restart((BigInt(done) << BigInt(COMMAND_BITS)) | BigInt(call.command), call.arg);
 
-function read(call: Call, bytes: number, compatBytes: number): DataView | null {
+export function readStructure(call: Call, bytes: number, compatBytes: number): DataView | null {
   call.vcpu.charge("copy", COST_COPY_PAGE);
   return readGuest(call.vcpu, call.arg, call.compat ? compatBytes : bytes);
 }
@@ -96,7 +96,7 @@ function read(call: Call, bytes: number, compatBytes: number): DataView | null {
 // --- reservations ------------------------------------------------------------------------------
 
 /** struct xen_memory_reservation. */
-interface Reservation {
+export interface Reservation {
   readonly extents: bigint;
   readonly count: number;
   readonly order: number;
@@ -104,7 +104,7 @@ interface Reservation {
   readonly domid: number;
 }
 
-function reservationOf(s: DataView, compat: boolean): Reservation {
+export function reservationOf(s: DataView, compat: boolean): Reservation {
   const at = compat ? 8 : 16;
   return {
     extents: handle(s, 0, compat),
@@ -116,7 +116,7 @@ function reservationOf(s: DataView, compat: boolean): Reservation {
 }
 
 /** construct_memop_from_reservation: whether the flags can be honoured. */
-function flagsAreGood(call: Call, flags: number): boolean {
+export function flagsAreGood(call: Call, flags: number): boolean {
   const bits = flags & 0xff;
   const machineBits = Math.ceil(Math.log2(call.caller.hypervisor.heap.frames)) + PAGE_SHIFT;
   if (bits !== 0 && bits < machineBits && bits <= PAGE_SHIFT) return false;
@@ -131,7 +131,7 @@ type ExtentOp = (call: Call, domain: Domain, gfn: number, order: number) => bool
 /** The three operations on a list of extents: @returns how many were done, never an errno. */
 function changeReservation(call: Call, one: ExtentOp, needsList: boolean): number {
   const { start, vcpu, compat } = call;
-  const s = read(call, 32, 20);
+  const s = readStructure(call, 32, 20);
   if (s === null) return start;
   const r = reservationOf(s, compat);
   if (r.count > MAX_EXTENTS || start >= r.count) return start;
@@ -195,7 +195,7 @@ const decrease: ExtentOp = (call, domain, gfn, order) => {
 
 /** XENMEM_claim_pages is for who builds domains. */
 function claimPages(call: Call): number {
-  const s = read(call, 32, 20);
+  const s = readStructure(call, 32, 20);
   if (s === null) return -EFAULT;
   const r = reservationOf(s, call.compat);
   if (r.extents !== 0n || r.order !== 0 || r.flags !== 0) return -EINVAL;
@@ -208,7 +208,7 @@ function claimPages(call: Call): number {
 /** struct xen_memory_domain. */
 function ask(answer: (domain: Domain) => number): (call: Call) => number {
   return (call) => {
-    const s = read(call, 2, 2);
+    const s = readStructure(call, 2, 2);
     if (s === null) return -EFAULT;
     const target = targetDomain(call.caller, u16(s, 0));
     return typeof target === "number" ? target : answer(target);
@@ -218,7 +218,7 @@ function ask(answer: (domain: Domain) => number): (call: Call) => number {
 /** Operations that need privilege: EFAULT, ESRCH or EPERM by the domain id at `at`. */
 function privileged(bytes: number, at: number): (call: Call) => number {
   return (call) => {
-    const s = read(call, bytes, bytes);
+    const s = readStructure(call, bytes, bytes);
     if (s === null) return -EFAULT;
     const domid = u16(s, at);
     if (domid === DOMID_SELF || isAbsentControl(call.caller, domid)) return -EPERM;
@@ -230,7 +230,7 @@ function privileged(bytes: number, at: number): (call: Call) => number {
 function memoryMap(call: Call): number {
   const { caller, compat, vcpu } = call;
   if (caller.memoryMap.length === 0) return -ENOSYS;
-  const s = read(call, 16, 8);
+  const s = readStructure(call, 16, 8);
   if (s === null) return -EFAULT;
   const count = Math.min(u32(s, 0), caller.memoryMap.length);
   const entries = new DataView(new ArrayBuffer(count * E820_ENTRY_BYTES));
@@ -247,7 +247,7 @@ function memoryMap(call: Call): number {
 /** struct xen_foreign_memory_map: a domain may change its own. */
 function setMemoryMap(call: Call): number {
   const { compat, vcpu } = call;
-  const s = read(call, 24, 12);
+  const s = readStructure(call, 24, 12);
   if (s === null) return -EFAULT;
   const count = u32(s, compat ? 4 : 8);
   if (count > E820_MAX) return -EINVAL;
@@ -264,7 +264,7 @@ function setMemoryMap(call: Call): number {
 
 /** struct xen_vnuma_topology_info: no domain has virtual NUMA. */
 function vnumaInfo(call: Call): number {
-  const s = read(call, 56, 32);
+  const s = readStructure(call, 56, 32);
   if (s === null) return -EFAULT;
   if (u16(s, 2) !== 0) return -EINVAL;
   const target = targetDomain(call.caller, u16(s, 0));
@@ -273,7 +273,7 @@ function vnumaInfo(call: Call): number {
 
 /** struct xen_reserved_device_memory_map: there are no devices, so there is no such memory. */
 function reservedDeviceMemory(call: Call): number {
-  const s = read(call, 24, 20);
+  const s = readStructure(call, 24, 20);
   if (s === null) return -EFAULT;
   if ((u32(s, 0) & ~XENMEM_RDM_ALL) !== 0) return -EINVAL;
   return writeGuest32(call.vcpu, call.arg + 4n, 0) ? 0 : -EFAULT;
@@ -315,7 +315,7 @@ function addOne(vcpu: Vcpu, domain: Domain, space: number, index: number, gfn: n
 /** struct xen_add_to_physmap. */
 function addToPhysmap(call: Call): number {
   const { compat, vcpu, start } = call;
-  const s = read(call, 24, 16);
+  const s = readStructure(call, 24, 16);
   if (s === null) return -EFAULT;
   const space = u32(s, 4);
   if (space === XENMAPSPACE_gmfn_foreign) return -ENOSYS;
@@ -339,7 +339,7 @@ function addToPhysmap(call: Call): number {
 /** struct xen_add_to_physmap_batch. */
 function addToPhysmapBatch(call: Call): number {
   const { compat, vcpu, start } = call;
-  const s = read(call, 32, 20);
+  const s = readStructure(call, 32, 20);
   if (s === null) return -EFAULT;
   const space = u16(s, 2);
   if (space === XENMAPSPACE_gmfn_range) return -EOPNOTSUPP;
@@ -361,7 +361,7 @@ function addToPhysmapBatch(call: Call): number {
 
 /** struct xen_remove_from_physmap: the mapping goes, the page stays with the domain. */
 function removeFromPhysmap(call: Call): number {
-  const s = read(call, 16, 8);
+  const s = readStructure(call, 16, 8);
   if (s === null) return -EFAULT;
   const target = targetDomain(call.caller, u16(s, 0));
   if (typeof target === "number") return target;
@@ -372,19 +372,19 @@ function removeFromPhysmap(call: Call): number {
 
 // --- the table ---------------------------------------------------------------------------------
 
-interface Operation {
+export interface Operation {
   readonly run: (call: Call) => number;
   /** May be continued: any other answers -EINVAL if the command has an extent. */
   readonly continues?: true;
 }
 
-const answers =
+export const answers =
   (value: number): ((call: Call) => number) =>
   () =>
     value;
 
 /** Whatever is missing answers -ENOSYS: machine_memory_map, machphys_*, paging and sharing among them, as for any HVM guest. */
-const OPERATIONS: Readonly<Record<number, Operation>> = {
+export const OPERATIONS: Readonly<Record<number, Operation>> = {
   [XENMEM_increase_reservation]: { run: (call) => changeReservation(call, increase, false), continues: true },
   [XENMEM_decrease_reservation]: { run: (call) => changeReservation(call, decrease, true), continues: true },
   [XENMEM_populate_physmap]: { run: (call) => changeReservation(call, populate, true), continues: true },
@@ -409,10 +409,16 @@ const OPERATIONS: Readonly<Record<number, Operation>> = {
   [XENMEM_acquire_resource]: { run: answers(-EACCES) },
 };
 
-/** do_memory_op. */
-export function memoryOp(vcpu: Vcpu, command: number, arg: bigint, compat: boolean): number {
+/** do_memory_op. @param operations those of the caller's kind of guest, by command */
+export function memoryOp(
+  vcpu: Vcpu,
+  command: number,
+  arg: bigint,
+  compat: boolean,
+  operations: Readonly<Record<number, Operation>> = OPERATIONS,
+): number {
   const start = command >>> COMMAND_BITS;
-  const operation = OPERATIONS[command & COMMAND_MASK];
+  const operation = operations[command & COMMAND_MASK];
   if (operation === undefined) return -ENOSYS;
   if (start !== 0 && operation.continues !== true) return -EINVAL;
   return operation.run({ vcpu, caller: vcpu.domain, command: command & COMMAND_MASK, arg, compat, start });

@@ -78,6 +78,28 @@ export class Heap {
     return first;
   }
 
+  /** The first of 2^order aligned, zeroed frames for `owner` (order 0..9), or -1. */
+  allocBlock(owner: number, order: number): number {
+    if (order === 0) return this.alloc(owner);
+    const size = 1 << order;
+    if (size === SUPERPAGE_FRAMES) return this.allocSuperpage(owner);
+    for (let mfn = 0; mfn + size <= this.frames; mfn += size) {
+      if (this.freeInBlock[mfn >>> 9]! < size) {
+        mfn |= SUPERPAGE_FRAMES - size;
+        continue;
+      }
+      if (!this.isFree(mfn, size)) continue;
+      for (let n = 0; n < size; n++) this.take(mfn + n, owner);
+      return mfn;
+    }
+    return -1;
+  }
+
+  private isFree(mfn: number, count: number): boolean {
+    for (let n = 0; n < count; n++) if (this.owners[mfn + n] !== FREE) return false;
+    return true;
+  }
+
   private take(mfn: number, owner: number): void {
     this.onTake(mfn);
     this.owners[mfn] = owner;

@@ -41,6 +41,8 @@ export interface TableRules {
   flushSince(domid: number, stamp: number): void;
   /** The same of any PV domain, before a frame finds another owner. */
   flushAllSince(stamp: number): void;
+  /** The frame has become nobody's. */
+  freed(mfn: number): void;
 }
 
 export class PageTypes {
@@ -81,9 +83,10 @@ export class PageTypes {
     this.counts[mfn] = 1;
   }
 
-  /** The page of Xen's is going to be freed; mappings that are left keep it. */
+  /** The domain loses a page of Xen's; mappings that it still has keep it. */
   unshare(mfn: number): void {
     this.counts[mfn]!--;
+    this.sharedWith[mfn] = 0;
   }
 
   isSharedWith(mfn: number, domid: number): boolean {
@@ -115,7 +118,9 @@ export class PageTypes {
     this.counts[mfn] = 0;
     this.linear[mfn] = 0;
     this.sharedWith[mfn] = 0;
-    if (this.rules !== null) this.stamps[mfn] = this.clock;
+    if (this.rules === null) return;
+    this.stamps[mfn] = this.clock;
+    this.rules.freed(mfn);
   }
 
   private taken(mfn: number): void {

@@ -27,6 +27,7 @@ import {
 } from "../memory/page-types.ts";
 import { COMPAT_L2_FIRST_XEN_SLOT, FIRST_XEN_SLOT, LAST_XEN_SLOT } from "./address-space.ts";
 import { flushAllPvSince, flushDomainSince } from "./flush.ts";
+import { INVALID_M2P } from "./m2p.ts";
 import {
   L1_DISALLOW,
   L3_DISALLOW_HI_32,
@@ -82,6 +83,10 @@ export class PageTables implements TableRules {
 
   flushAllSince(stamp: number): void {
     flushAllPvSince(this.hv, stamp);
+  }
+
+  freed(mfn: number): void {
+    this.hv.m2p!.set(mfn, INVALID_M2P);
   }
 
   /** Index in words of the first entry of table `mfn`. */
