@@ -242,6 +242,7 @@ void work_evtchn(const char *arg)
     errors();
     two_level();
     loopback();
-    through_apic();
+    if (!machine.paravirtual)
+        through_apic();
     fifo();
 }

@@ -35,12 +35,12 @@ void check_range(const char *name, int64_t got, int64_t low, int64_t high);
 void check_text(const char *name, const char *got, const char *want);
 int summary(const char *work); /* returns the failures */
 
-/* The machine beneath, by kind of guest (pvh/). */
+/* The machine beneath, by kind of guest (pvh/, pv/). */
 struct machine {
-    bool xen;
+    bool xen, paravirtual;
     uint32_t cpuid_base, xen_version;
     unsigned domid, vcpus;
-    const char *kind; /* "PVH" */
+    const char *kind; /* "PVH", "PV" */
     struct shared_info *shared;
     struct xencons_interface *console;
     struct xenstore_interface *store;
@@ -61,13 +61,14 @@ struct frame { /* what a trap leaves on the stack */
 struct catch { /* a place to continue at after an expected fault */
     uint64_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
     uint64_t vector, error, cr2, fault_rip, rax;
+    struct frame frame; /* all of it, from a PV kernel */
 };
 struct percpu {
     struct percpu *self; /* at %gs:0 */
     unsigned id;
     struct catch *catch;
     struct vcpu_info *vcpu_info;
-    volatile uint32_t upcalls, ipis, ticks, interrupts[256];
+    volatile uint32_t upcalls, ipis, ticks, nmis, interrupts[256];
     volatile bool online, stop, started;
     evtchn_port_t ipi_port, timer_port;
     void (*run)(struct percpu *);
@@ -97,9 +98,15 @@ void *map_frame(uint64_t gfn, unsigned flags); /* at an address of its own */
 void map_at(uint64_t va, uint64_t pa, unsigned flags);
 void unmap_at(uint64_t va);
 
+#ifdef GUEST_PV /* Xen's event mask instead of IF */
+void irq_disable(void);
+void irq_enable(void);
+void irq_wait(void);
+#else
 static inline void irq_disable(void) { __asm__ volatile("cli" ::: "memory"); }
 static inline void irq_enable(void) { __asm__ volatile("sti" ::: "memory"); }
 static inline void irq_wait(void) { __asm__ volatile("sti; hlt; cli" ::: "memory"); } /* with interrupts off before and after */
+#endif
 static inline void relax(void) { __asm__ volatile("pause" ::: "memory"); }
 static inline uint64_t tsc(void)
 {
@@ -168,6 +175,12 @@ bool xs_event_next(struct xs_event *event, bool wait);
 unsigned xs_events_waiting(void);
 
 /* works */
+struct work {
+    const char *name;
+    void (*run)(const char *arg);
+    bool needs_xen, counts;
+};
+extern const struct work machine_works[]; /* those of one kind of guest only; a name of NULL ends them */
 void work_hello(const char *arg);
 void work_spin(const char *arg);
 void work_grantv2(const char *arg);

@@ -48,9 +48,11 @@ static void show_xen(void)
     row("features", "0x%x, cpuid flags 0x%x", features.submap, r[0]);
     row("supports", "%s", caps);
     check("hello.version-agrees", version, machine.xen_version);
-    uint32_t want = 1u << XENFEAT_auto_translated_physmap | 1u << XENFEAT_hvm_callback_vector |
-                    1u << XENFEAT_hvm_safe_pvclock | 1u << XENFEAT_memory_op_vnode_supported;
-    check("hello.features", features.submap & want, want);
+    uint32_t translated = 1u << XENFEAT_auto_translated_physmap | 1u << XENFEAT_hvm_callback_vector | 1u << XENFEAT_hvm_safe_pvclock;
+    uint32_t direct = 1u << XENFEAT_mmu_pt_update_preserve_ad | 1u << XENFEAT_highmem_assist | 1u << XENFEAT_gnttab_map_avail_bits;
+    uint32_t want = (machine.paravirtual ? direct : translated) | 1u << XENFEAT_memory_op_vnode_supported;
+    uint32_t not = machine.paravirtual ? translated : direct;
+    check("hello.features", features.submap & (want | not), want);
 }
 
 static void show_domain(void)

@@ -11,17 +11,28 @@
 /* Hypercall numbers [xen.h]. */
 #define HC_set_trap_table   0
 #define HC_mmu_update       1
+#define HC_set_gdt          2
+#define HC_stack_switch     3
+#define HC_set_callbacks    4
+#define HC_fpu_taskswitch   5
 #define HC_platform_op      7
+#define HC_set_debugreg     8
+#define HC_get_debugreg     9
+#define HC_update_descriptor 10
 #define HC_memory_op       12
 #define HC_multicall       13
+#define HC_update_va_mapping 14
 #define HC_set_timer_op    15
 #define HC_xen_version     17
 #define HC_console_io      18
 #define HC_grant_table_op  20
 #define HC_vm_assist       21
+#define HC_update_va_mapping_otherdomain 22
 #define HC_iret            23
 #define HC_vcpu_op         24
+#define HC_set_segment_base 25
 #define HC_mmuext_op       26
+#define HC_nmi_op          28
 #define HC_sched_op        29
 #define HC_callback_op     30
 #define HC_event_channel_op 32
@@ -63,6 +74,92 @@
 #define XEN_HVM_CPUID_VCPU_ID_PRESENT   (1u << 3) /* EBX */
 #define XEN_HVM_CPUID_DOMID_PRESENT     (1u << 4) /* ECX */
 
+/* ELF notes of a PV kernel [elfnote.h]. */
+#define XEN_ELFNOTE_ENTRY 1
+#define XEN_ELFNOTE_HYPERCALL_PAGE 2
+#define XEN_ELFNOTE_VIRT_BASE 3
+#define XEN_ELFNOTE_PADDR_OFFSET 4
+#define XEN_ELFNOTE_XEN_VERSION 5
+#define XEN_ELFNOTE_GUEST_OS 6
+#define XEN_ELFNOTE_LOADER 8
+#define XEN_ELFNOTE_PAE_MODE 9
+#define XEN_ELFNOTE_SUPPORTED_FEATURES 17
+
+/* PV: selectors of Xen's part of the GDT, flags of contexts and of the iret frame [arch-x86/xen-x86_64.h, arch-x86/xen.h]. */
+#define FLAT_KERNEL_CS 0xe030 /* as a bounce frame has it: RPL 0 stands for the kernel */
+#define FLAT_KERNEL_SS 0xe02b
+#define FLAT_USER_CS 0xe033
+#define FLAT_USER_SS 0xe02b
+#define FLAT_CS32 0xe023
+#define FIRST_RESERVED_GDT_ENTRY 3584
+#define VGCF_i387_valid 1
+#define VGCF_in_kernel 4
+#define VGCF_failsafe_disables_events 8
+#define VGCF_syscall_disables_events 16
+#define VGCF_in_syscall 0x100
+#define TI_MASK_EVENTS 4 /* trap_info.flags: events are masked on entry; the low two bits are the DPL */
+#define SIF_PRIVILEGED 1
+#define SIF_INITDOMAIN 2
+#define SIF_MOD_START_PFN 8
+#define MACH2PHYS ((uint64_t *)0xffff800000000000ul)
+#define XEN_VIRT_START 0xffff800000000000ul
+#define XEN_VIRT_END 0xffff880000000000ul
+
+/* PV memory [xen.h]. */
+#define MMU_NORMAL_PT_UPDATE 0
+#define MMU_MACHPHYS_UPDATE 1
+#define MMU_PT_UPDATE_PRESERVE_AD 2
+#define MMU_PT_UPDATE_NO_TRANSLATE 3
+#define MMUEXT_PIN_L1_TABLE 0
+#define MMUEXT_PIN_L2_TABLE 1
+#define MMUEXT_PIN_L3_TABLE 2
+#define MMUEXT_PIN_L4_TABLE 3
+#define MMUEXT_UNPIN_TABLE 4
+#define MMUEXT_NEW_BASEPTR 5
+#define MMUEXT_TLB_FLUSH_LOCAL 6
+#define MMUEXT_INVLPG_LOCAL 7
+#define MMUEXT_TLB_FLUSH_MULTI 8
+#define MMUEXT_INVLPG_MULTI 9
+#define MMUEXT_TLB_FLUSH_ALL 10
+#define MMUEXT_INVLPG_ALL 11
+#define MMUEXT_FLUSH_CACHE 12
+#define MMUEXT_SET_LDT 13
+#define MMUEXT_NEW_USER_BASEPTR 15
+#define MMUEXT_CLEAR_PAGE 16
+#define MMUEXT_COPY_PAGE 17
+#define MMUEXT_FLUSH_CACHE_GLOBAL 18
+#define MMUEXT_MARK_SUPER 19
+#define MMUEXT_UNMARK_SUPER 20
+#define UVMF_NONE 0
+#define UVMF_TLB_FLUSH 1
+#define UVMF_INVLPG 2
+#define UVMF_LOCAL 0
+#define UVMF_ALL 4
+
+/* PV processor state [arch-x86/xen-x86_64.h, callback.h, xen.h]. */
+#define SEGBASE_FS 0
+#define SEGBASE_GS_USER 1
+#define SEGBASE_GS_KERNEL 2
+#define SEGBASE_GS_USER_SEL 3
+#define CALLBACKOP_register 0
+#define CALLBACKOP_unregister 1
+#define CALLBACKTYPE_event 0
+#define CALLBACKTYPE_failsafe 1
+#define CALLBACKTYPE_syscall 2
+#define CALLBACKTYPE_nmi 4
+#define CALLBACKTYPE_sysenter 5
+#define CALLBACKTYPE_syscall32 7
+#define CALLBACKF_mask_events 1
+#define VMASST_CMD_enable 0
+#define VMASST_CMD_disable 1
+
+/* Our own numbers for what comes through callbacks, behind the 256 vectors. */
+#define VECTOR_SYSCALL 0x100
+#define VECTOR_SYSCALL32 0x101
+#define VECTOR_SYSENTER 0x102
+#define VECTOR_NMI 0x103
+#define VECTOR_FAILSAFE 0x104
+
 /* PVH entry [arch-x86/hvm/start_info.h, elfnote.h]. */
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
 #define START_INFO_MAGIC 0x336ec578
@@ -80,6 +177,9 @@
 #define XENVER_guest_handle 8
 #define XENFEAT_writable_page_tables 0
 #define XENFEAT_auto_translated_physmap 2
+#define XENFEAT_mmu_pt_update_preserve_ad 5
+#define XENFEAT_highmem_assist 6
+#define XENFEAT_gnttab_map_avail_bits 7
 #define XENFEAT_hvm_callback_vector 8
 #define XENFEAT_hvm_safe_pvclock 9
 #define XENFEAT_hvm_pirqs 10
@@ -353,6 +453,49 @@ struct gnttab_status_frames { uint32_t nr_frames; domid_t dom; int16_t status; u
 struct gnttab_swap { uint32_t a, b; int16_t status; };
 struct gnttab_transfer { uint64_t gfn; domid_t domid; uint32_t ref; int16_t status; };
 _Static_assert(sizeof(struct gnttab_copy) == 40 && sizeof(struct gnttab_map) == 32, "gnttab");
+
+/* PV [xen.h, arch-x86/xen.h] */
+struct pv_start_info {
+    char magic[32];
+    uint64_t nr_pages, shared_info; /* machine address */
+    uint32_t flags;
+    uint64_t store_mfn;
+    uint32_t store_evtchn;
+    uint64_t console_mfn;
+    uint32_t console_evtchn;
+    uint64_t pt_base, nr_pt_frames, mfn_list, mod_start, mod_len;
+    char cmdline[1024];
+    uint64_t first_p2m_pfn, nr_p2m_frames;
+};
+_Static_assert(__builtin_offsetof(struct pv_start_info, cmdline) == 128, "start_info");
+struct trap_info { uint8_t vector, flags; uint16_t cs; uint64_t address; };
+struct mmu_update { uint64_t ptr, val; };
+struct mmuext_op {
+    uint32_t cmd;
+    union { uint64_t mfn, linear_addr; };
+    union { uint32_t nr_ents; const void *vcpumask; uint64_t src_mfn; };
+};
+struct callback_register { uint16_t type, flags; uint64_t address; };
+struct iret_context { uint64_t rax, r11, rcx, flags, rip, cs, rflags, rsp, ss; };
+struct pv_user_regs {
+    uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+    uint32_t error_code, entry_vector;
+    uint64_t rip;
+    uint16_t cs, pad0;
+    uint8_t saved_upcall_mask, pad1[3];
+    uint64_t rflags, rsp, ss, es, ds, fs, gs;
+};
+struct vcpu_guest_context {
+    uint8_t fpu[512];
+    uint64_t flags;
+    struct pv_user_regs user_regs;
+    struct trap_info trap_ctxt[256];
+    uint64_t ldt_base, ldt_ents, gdt_frames[16], gdt_ents;
+    uint64_t kernel_ss, kernel_sp, ctrlreg[8], debugreg[8];
+    uint64_t event_callback_eip, failsafe_callback_eip, syscall_callback_eip, vm_assist;
+    uint64_t fs_base, gs_base_kernel, gs_base_user;
+};
+_Static_assert(sizeof(struct pv_user_regs) == 200 && sizeof(struct vcpu_guest_context) == 5168, "vcpu_guest_context");
 
 struct multicall_entry { uint64_t op, result, args[6]; };
 

@@ -1,5 +1,5 @@
-// Our own PVH kernel as a file: that the prebuilt ELF is what its sources give, that its entry is what a
-// PVH loader looks for, and, where QEMU is at hand, that the part which needs no Xen works on a PC.
+// Our own kernels as files: that the prebuilt ELFs are what their sources give, that their notes are what a
+// loader looks for, and, where QEMU is at hand, that the part of the PVH kernel which needs no Xen works on a PC.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const guests = fileURLToPath(new URL("../../guests", import.meta.url));
 const prebuilt = join(guests, "pvh/pvh.elf");
+const prebuiltPv = join(guests, "pv/pv.elf");
 
 function run(command: string, args: string[], timeout = 60_000): { status: number | null; text: string } {
   const done = spawnSync(command, args, { encoding: "utf8", timeout, killSignal: "SIGKILL" });
@@ -44,12 +45,37 @@ describe("the prebuilt PVH kernel", () => {
   });
 
   it("maps nothing both writable and executable", () => {
-    const [offset, size, count] = [Number(elf.readBigUInt64LE(32)), elf.readUInt16LE(54), elf.readUInt16LE(56)];
-    for (let i = 0; i < count; i++) expect(elf.readUInt32LE(offset + i * size + 4) & 3).not.toBe(3);
+    for (const file of [elf, readFileSync(prebuiltPv)]) expectNothingWritableAndExecutable(file);
   });
 });
 
-describe.skipIf(!canBuild)("the PVH kernel built again", () => {
+function expectNothingWritableAndExecutable(elf: Buffer): void {
+  const [offset, size, count] = [Number(elf.readBigUInt64LE(32)), elf.readUInt16LE(54), elf.readUInt16LE(56)];
+  for (let i = 0; i < count; i++) expect(elf.readUInt32LE(offset + i * size + 4) & 3).not.toBe(3);
+}
+
+describe("the prebuilt PV kernel", () => {
+  it("has the notes of a 64-bit PV kernel with virtual base 0, and no build identity", () => {
+    const elf = readFileSync(prebuiltPv);
+    const notes = new Map<number, Buffer>();
+    for (
+      let at = elf.indexOf("Xen\0") - 12;
+      elf.readUInt32LE(at) === 4 && elf.toString("latin1", at + 12, at + 15) === "Xen";
+    ) {
+      const size = elf.readUInt32LE(at + 4);
+      notes.set(elf.readUInt32LE(at + 8), elf.subarray(at + 16, at + 16 + size));
+      at += 16 + ((size + 3) & ~3);
+    }
+    const text = (type: number) => notes.get(type)?.toString("latin1").replace("\0", "");
+    expect([text(5), text(6), text(8), text(9)]).toEqual(["xen-3.0", "Xenoscope guest", "generic", "yes"]);
+    expect(notes.get(1)?.readBigUInt64LE()).toBe(elf.readBigUInt64LE(24));
+    expect(notes.get(3)?.readBigUInt64LE()).toBe(0n);
+    expect(elf.includes("GNU\0")).toBe(false);
+    expect(elf.includes("GCC: ")).toBe(false);
+  });
+});
+
+describe.skipIf(!canBuild)("the kernels built again", () => {
   let out = "";
   beforeAll(() => {
     out = mkdtempSync(join(tmpdir(), "pvh-"));
@@ -59,12 +85,13 @@ describe.skipIf(!canBuild)("the PVH kernel built again", () => {
   afterAll(() => rmSync(out, { recursive: true, force: true }));
 
   const same = readFileSync(join(guests, "pvh/pvh.toolchain"), "utf8").trim() === toolchain;
-  it.skipIf(!same)("by the same compiler is the same, byte for byte", () => {
+  it.skipIf(!same)("by the same compiler are the same, byte for byte", () => {
     expect(readFileSync(join(out, "pvh.elf")).equals(readFileSync(prebuilt))).toBe(true);
+    expect(readFileSync(join(out, "pv.elf")).equals(readFileSync(prebuiltPv))).toBe(true);
   });
 
   // Another compiler gives other bytes; what the kernel says must not change.
-  it.skipIf(same || !canBoot)("by another compiler behaves the same", () => {
+  it.skipIf(same || !canBoot)("the PVH kernel by another compiler behaves the same", () => {
     const [ours, theirs] = [prebuilt, join(out, "pvh.elf")].map((elf) => boot(elf, "work=hello").text);
     expect(theirs).toBe(ours);
   });
