@@ -11,6 +11,7 @@ import {
 } from "../../../hypervisor/builder/image.ts";
 import { hasMagic, inRange, readU16, readU32, readU64 } from "./bytes.ts";
 import { ImageError } from "./error.ts";
+import { notesOfGuestInfo } from "./guest-info.ts";
 
 export const ELF_MAGIC: readonly number[] = [0x7f, 0x45, 0x4c, 0x46];
 
@@ -132,6 +133,8 @@ interface ProgramHeader {
 interface SectionHeader {
   /** Position of the header itself in the file. */
   at: number;
+  /** Position of its name among the section names. */
+  name: number;
   type: number;
   offset: number;
   size: number;
@@ -214,6 +217,7 @@ class ElfFile {
       const at = offset + i * entrySize;
       headers.push({
         at,
+        name: readU32(b, at),
         type: readU32(b, at + 4),
         offset: this.word(at + l.shOffset),
         size: this.word(at + l.shSize),
@@ -221,6 +225,16 @@ class ElfFile {
       });
     }
     return headers;
+  }
+
+  /** The section of that name; undefined where there is none, or the names can't be read. */
+  section(sections: readonly SectionHeader[], name: string): SectionHeader | undefined {
+    const names = sections[readU16(this.b, this.layout.shstrndx)];
+    if (names === undefined || !inRange(names.offset, names.size, this.b.length)) return undefined;
+    const wanted = [...name].map((c) => c.charCodeAt(0)).concat(0);
+    return sections.find(
+      (s) => inRange(s.name, wanted.length, names.size) && hasMagic(this.b, names.offset + s.name, wanted),
+    );
   }
 
   slice(offset: number, size: number, what: string): Uint8Array {
@@ -302,7 +316,9 @@ function readNotes(
   for (const s of sections) {
     if (s.type === SHT_NOTE) scanNotes(file.slice(s.offset, s.size, "a note section"), notes, budget);
   }
-  return notes;
+  if (notes.size > 0) return notes;
+  const legacy = file.section(sections, "__xen_guest");
+  return legacy === undefined ? notes : notesOfGuestInfo(file.slice(legacy.offset, legacy.size, "a section"));
 }
 
 /** Collects the notes of owner "Xen". Stops quietly at one that runs past the end, as a segment may carry padding. */

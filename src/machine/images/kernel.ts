@@ -3,6 +3,7 @@
 import {
   type KernelImage,
   noteString,
+  XEN_ELFNOTE_GUEST_OS,
   XEN_ELFNOTE_LOADER,
   XEN_ELFNOTE_XEN_VERSION,
 } from "../../../hypervisor/builder/image.ts";
@@ -116,13 +117,17 @@ function checkNotes(elf: ElfKernel, type: "pvh" | "pv"): void {
     const why = elf.notes.size > 0 ? "it has Xen notes, but no PHYS32_ENTRY" : "it has no Xen notes";
     throw new ImageError(`the kernel cannot start as PVH: ${why} (Linux needs CONFIG_PVH=y)`);
   }
-  const version = elf.notes.get(XEN_ELFNOTE_XEN_VERSION);
-  const loader = elf.notes.get(XEN_ELFNOTE_LOADER);
-  if (!version || !noteString(version).startsWith("xen-3.0") || !loader || !noteString(loader).startsWith("generic")) {
+  // elf_xen_note_check.
+  const starts = (note: number, text: string): boolean => {
+    const found = elf.notes.get(note);
+    return found !== undefined && noteString(found).startsWith(text);
+  };
+  if (!starts(XEN_ELFNOTE_XEN_VERSION, "xen-3.0"))
     throw new ImageError(
       "the kernel cannot start as PV: no Xen notes of version xen-3.0 (Linux needs CONFIG_XEN_PV=y)",
     );
-  }
+  if (!starts(XEN_ELFNOTE_LOADER, "generic") && !starts(XEN_ELFNOTE_GUEST_OS, "linux"))
+    throw new ImageError("the kernel cannot start as PV: its notes ask for a loader that is not the generic one");
 }
 
 /**

@@ -1,6 +1,8 @@
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import * as N from "../../../../hypervisor/builder/image.ts";
+import { noteNumber, noteString } from "../../../../hypervisor/builder/image.ts";
 import { ImageError } from "../../../../src/machine/images/error.ts";
 import { loadKernel, loadRamdisk } from "../../../../src/machine/images/kernel.ts";
 import { LZ4_LEGACY, XZ_CRC64, XZ_X86_CRC32, ZSTD } from "./fixtures.ts";
@@ -170,6 +172,19 @@ describe("ELF", () => {
     expect(await failure(sampleElf({ notes: [{ type: 18, descriptor: u32(0x200000) }] }))).toMatch(
       /outside the kernel/,
     );
+  });
+
+  it("takes what an old kernel says in its section __xen_guest for notes", async () => {
+    const guestInfo =
+      "GUEST_OS=Mini-OS,XEN_VER=xen-3.0,VIRT_BASE=0x400000,HYPERCALL_PAGE=0x2,LOADER=generic,PAE=yes,NEW=1";
+    const { notes } = await loadKernel(sampleElf({ guestInfo }), { type: "pv" });
+    const number = (type: number): bigint => noteNumber(notes.get(type)!);
+    expect(noteString(notes.get(N.XEN_ELFNOTE_GUEST_OS)!)).toBe("Mini-OS");
+    expect(noteString(notes.get(N.XEN_ELFNOTE_PAE_MODE)!)).toBe("yes");
+    expect(number(N.XEN_ELFNOTE_VIRT_BASE)).toBe(0x400000n);
+    expect(number(N.XEN_ELFNOTE_PADDR_OFFSET)).toBe(0x400000n);
+    expect(number(N.XEN_ELFNOTE_HYPERCALL_PAGE)).toBe(0x402000n);
+    expect(notes.size).toBe(7);
   });
 
   it("takes 32-bit kernels, and notes that are only in a section", async () => {

@@ -19,6 +19,8 @@ export interface SampleOptions {
   notes?: SampleNote[];
   /** Where the notes are: a PT_NOTE segment (default) or only a SHT_NOTE section. */
   notesIn?: "segment" | "section";
+  /** Content of a section __xen_guest, in place of notes. */
+  guestInfo?: string;
   symbols?: { symtab: Uint8Array; strtab: Uint8Array };
 }
 
@@ -92,7 +94,7 @@ export function sampleElf(options: SampleOptions = {}): Uint8Array {
   const word = (value: number) => (wide ? u64(BigInt(value)) : u32(value));
   const segments = options.segments ?? [{ paddr: 0x100000, data: sampleCode(3000), memorySize: 5000 }];
   const notes = encodeNotes(options.notes ?? [{ type: 18, descriptor: u32(0x100040) }]);
-  const inSegment = options.notesIn !== "section";
+  const inSegment = options.notesIn !== "section" && options.guestInfo === undefined;
   const ehdrSize = wide ? 64 : 52;
   const phdrSize = wide ? 56 : 32;
   const shdrSize = wide ? 64 : 40;
@@ -109,14 +111,20 @@ export function sampleElf(options: SampleOptions = {}): Uint8Array {
     wide
       ? concat(u32(type), u32(7), ...[offset, 0, paddr, fileSize, memorySize, 4].map(word))
       : concat(...[type, offset, 0, paddr, fileSize, memorySize, 7, 4].map(u32));
-  const shdr = (type: number, offset: number, size: number, link: number) =>
-    concat(u32(0), u32(type), word(0), word(0), word(offset), word(size), u32(link), u32(0), word(8), word(0));
+  const shdr = (type: number, offset: number, size: number, link: number, name = 0) =>
+    concat(u32(name), u32(type), word(0), word(0), word(offset), word(size), u32(link), u32(0), word(8), word(0));
 
   const phdrs = segments.map((s) => phdr(1, place(s.data), s.paddr, s.data.length, s.memorySize ?? s.data.length));
   const notesAt = place(notes);
   if (inSegment) phdrs.push(phdr(4, notesAt, 0, notes.length, notes.length));
   const shdrs = [shdr(0, 0, 0, 0)];
-  if (!inSegment) shdrs.push(shdr(7, notesAt, notes.length, 0));
+  let names = 0;
+  if (options.guestInfo !== undefined) {
+    const info = ascii(`${options.guestInfo}\0`);
+    const strings = ascii("\0__xen_guest\0");
+    shdrs.push(shdr(1, place(info), info.length, 0, 1), shdr(3, place(strings), strings.length, 0));
+    names = shdrs.length - 1;
+  } else if (!inSegment) shdrs.push(shdr(7, notesAt, notes.length, 0));
   if (options.symbols) {
     const { symtab, strtab } = options.symbols;
     const link = shdrs.length + 1;
@@ -134,7 +142,7 @@ export function sampleElf(options: SampleOptions = {}): Uint8Array {
     word(ehdrSize),
     word(shoff),
     u32(0),
-    ...[ehdrSize, phdrSize, phnum, shdrSize, shdrs.length, 0].map(u16),
+    ...[ehdrSize, phdrSize, phnum, shdrSize, shdrs.length, names].map(u16),
   );
   const out = new Uint8Array(next);
   out.set(ehdr);
