@@ -27,7 +27,7 @@ const SIGSEGV = 11;
 const HOST_STATE = /^(INS|OUTS)$/;
 const SEGMENT_POP = /POP [DEFGS]S/;
 /** Packed integers, logic, moves and shuffles; floating-point arithmetic has its own judge (test/cpu/fpu). */
-const PACKED = /^(P(?!REFETCH)|MOV|SHUF|UNPCK|BLEND|INSERTPS|EXTRACTPS|AND|OR|XOR|EMMS|MASKMOV|LDDQU)/;
+const PACKED = /^(AES|SHA|P(?!REFETCH)|MOV|SHUF|UNPCK|BLEND|INSERTPS|EXTRACTPS|AND|OR|XOR|EMMS|MASKMOV|LDDQU)/;
 
 function vectorsOf(group: "integer" | "fpu", size: CodeSize): Vector[] {
   const r = new Random(SEED + size);
