@@ -5,6 +5,7 @@
 import { ACCOUNTED, type Arena, MAX_CORES } from "../cpu/arena.ts";
 import { Core, CoreGroup, NESTED_EPT, NESTED_NPT } from "../cpu/core.ts";
 import { flushCores } from "../cpu/mmu/contexts.ts";
+import { type CpuLevel, type CpuModel, DEFAULT_CPU_LEVEL, findCpuModel } from "../cpu/system/cpu-model.ts";
 import { DOMID_XEN } from "./abi/xen.ts";
 import { attachServices } from "./domain/attach.ts";
 import { Domain, type DomainOptions } from "./domain/domain.ts";
@@ -24,7 +25,7 @@ import { idleTo } from "./run.ts";
 import { Credit2 } from "./sched/credit2.ts";
 import type { Scheduler } from "./sched/scheduler.ts";
 import { EventQueue } from "./time/event-queue.ts";
-import { cyclesToNs } from "./time/frequency.ts";
+import { CPU_FREQUENCY, cyclesToNs } from "./time/frequency.ts";
 import { updateWallclock } from "./time/pv-clock.ts";
 
 /** What the hypervisor spends cycles on. */
@@ -61,6 +62,8 @@ export interface HypervisorOptions {
   /** Physical CPUs, 1..64. */
   readonly pcpus: number;
   readonly cpu: "intel" | "amd";
+  /** Default DEFAULT_CPU_LEVEL. */
+  readonly cpuLevel?: CpuLevel;
   /** Seconds since 1970 of the wall clock at cycle 0. Default DEFAULT_WALLCLOCK. */
   readonly wallclock?: number;
 }
@@ -104,6 +107,8 @@ export class Hypervisor {
   readonly scheduler: Scheduler;
   readonly interrupts: GuestInterrupts;
   readonly cpu: "intel" | "amd";
+  /** The processors of the machine, at the clock that the machine's time goes by. */
+  readonly model: CpuModel;
   /** NESTED_EPT or NESTED_NPT. */
   readonly nestedFormat: number;
   readonly wallclock: number;
@@ -129,6 +134,7 @@ export class Hypervisor {
     this.engine = options.engine;
     this.group = options.group ?? new CoreGroup();
     this.cpu = options.cpu;
+    this.model = { ...findCpuModel(options.cpu, options.cpuLevel ?? DEFAULT_CPU_LEVEL), hz: CPU_FREQUENCY };
     this.nestedFormat = options.cpu === "intel" ? NESTED_EPT : NESTED_NPT;
     this.wallclock = options.wallclock ?? DEFAULT_WALLCLOCK;
     for (let index = 0; index < options.pcpus; index++) this.pcpus.push(new PhysicalCpu(index));

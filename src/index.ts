@@ -1,6 +1,12 @@
 /** The public interface of Xenoscope. See README.md for an example and src/machine/api.ts for every type. */
 export {
+  type ConfigWarning,
+  CPU_LEVELS,
+  type CpuidRegister,
+  type CpuidRule,
+  type CpuLevel,
   type CpuVendor,
+  DEFAULT_CPU_LEVEL,
   type DomainConfig,
   type DomainConsole,
   type DomainStatus,

@@ -13,7 +13,7 @@ export type CpuLevel = (typeof CPU_LEVELS)[number];
 export const LEVEL_V1 = 1;
 export const LEVEL_V2 = 2;
 export const LEVEL_V3 = 3;
-export const DEFAULT_LEVEL: number = LEVEL_V2;
+export const DEFAULT_CPU_LEVEL: CpuLevel = "x86-64-v2";
 
 export interface CpuModel {
   /** Unique, for messages. */
@@ -72,8 +72,8 @@ export function findCpuModel(vendor: "intel" | "amd", level: CpuLevel): CpuModel
   return CPU_MODELS[vendor === "intel" ? k : CPU_LEVELS.length + k]!;
 }
 
-export const MODEL_INTEL: CpuModel = findCpuModel("intel", CPU_LEVELS[DEFAULT_LEVEL - 1]);
-export const MODEL_AMD: CpuModel = findCpuModel("amd", CPU_LEVELS[DEFAULT_LEVEL - 1]);
+export const MODEL_INTEL: CpuModel = findCpuModel("intel", DEFAULT_CPU_LEVEL);
+export const MODEL_AMD: CpuModel = findCpuModel("amd", DEFAULT_CPU_LEVEL);
 
 const KEY = "cpuid";
 
@@ -90,4 +90,23 @@ export function cpuModel(core: Core): CpuModel {
 /** Whether the active core, or `core` if none is, has an AMD model: what lifters ask where the vendors differ. */
 export function isAmd(core: Core): boolean {
   return cpuModel(core.shared.active ?? core).vendor === VENDOR_AMD;
+}
+
+/** Bits that MOV to CR4, XSETBV and WRMSR to EFER may set, of those that the core knows. */
+export interface CpuLimits {
+  readonly cr4: number;
+  readonly xcr0: number;
+  readonly efer: number;
+}
+
+const LIMITS_KEY = "cpu limits";
+
+/** Narrows what a core's registers accept to what a hypervisor lets its CPUID show. */
+export function setCpuLimits(core: Core, limits: CpuLimits): void {
+  core.attachments.set(LIMITS_KEY, limits);
+}
+
+/** Undefined: all that the model has. */
+export function cpuLimits(core: Core): CpuLimits | undefined {
+  return core.attachments.get(LIMITS_KEY) as CpuLimits | undefined;
 }

@@ -94,7 +94,7 @@ const EXT1_ECX: readonly Feature[] = [
 /** AVX in leaf 1 ECX. */
 const AVX_BIT = 28;
 /** Bits of leaf 1 EDX that AMD repeats in leaf 80000001 EDX. */
-const EXT1_COMMON = 0x0183f3ff;
+export const EXT1_COMMON = 0x0183f3ff;
 
 function collect(table: readonly Feature[], model: CpuModel): number {
   let bits = 0;
@@ -136,9 +136,19 @@ const MAX_LEAF = 0x16;
 const MAX_EXTENDED = 0x80000008;
 const BRAND_FIRST = 0x80000002;
 
-/** What CPUID answers for `leaf` and `subleaf` (uint32) on `core`. Unknown leaves of a known range are zero. */
-export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
-  const model = cpuModel(core);
+/**
+ * What CPUID answers for `leaf` and `subleaf` (uint32) on `core`. Unknown leaves of a known range are zero.
+ *
+ * @param model another than the core's own, for a guest that is shown less
+ * @param components XSTATE_* that leaf 0D shows
+ */
+export function cpuid(
+  core: Core,
+  leaf: number,
+  subleaf: number,
+  model: CpuModel = cpuModel(core),
+  components: number = xfeatures(model),
+): CpuidLeaf {
   const v = model.vendor;
   const apicId = core.index;
   const cores = Math.max(1, core.shared.cores.length);
@@ -181,7 +191,7 @@ export function cpuid(core: Core, leaf: number, subleaf: number): CpuidLeaf {
       return subleaf === 1 ? answer(shift, cores, 0x201, apicId) : answer(0, 0, subleaf, apicId);
     }
     case 0xd:
-      return xsave(core, model, subleaf);
+      return xsave(core, components, subleaf);
     case 0x15:
       return v === VENDOR_INTEL ? answer(1, Math.round(model.hz / 25_000_000), 25_000_000, 0) : answer(0, 0, 0, 0);
     case 0x16: {
@@ -237,8 +247,7 @@ export function xfeatures(model: CpuModel): number {
 const imageBytes = (components: number): number => XSAVE_LEGACY + (components & XSTATE_AVX ? XSAVE_AVX : 0);
 
 /** Leaf 0D: sizes of the XSAVE image, and what there is of the family. */
-function xsave(core: Core, model: CpuModel, subleaf: number): CpuidLeaf {
-  const all = xfeatures(model);
+function xsave(core: Core, all: number, subleaf: number): CpuidLeaf {
   const enabled = core.i32[XCR0 >>> 2]!;
   if (subleaf === 0) return answer(all, imageBytes(enabled), imageBytes(all), 0);
   if (subleaf === 1) {

@@ -21,7 +21,7 @@ import { isCanonical, loadPdptes } from "../mmu/walker.ts";
 import { H_OK } from "../uops/uop.ts";
 import { LocalApic } from "./apic.ts";
 import * as B from "./bits.ts";
-import { cpuModel } from "./cpu-model.ts";
+import { cpuLimits, cpuModel } from "./cpu-model.ts";
 import { xfeatures } from "./cpuid.ts";
 import { exitAt, intercepts } from "./exits.ts";
 import { updateMode } from "./mode.ts";
@@ -29,7 +29,7 @@ import { ATTR_L } from "./segcheck.ts";
 import { attrOf, SEG_CS } from "./segments.ts";
 
 /** CR4 bits that exist here. */
-export const CR4_ALLOWED: number =
+const CR4_ALLOWED: number =
   B.CR4_VME |
   B.CR4_PVI |
   B.CR4_TSD |
@@ -47,6 +47,9 @@ export const CR4_ALLOWED: number =
   B.CR4_OSXSAVE |
   B.CR4_SMEP |
   B.CR4_SMAP;
+
+/** CR4 bits that may be set on this core. */
+export const cr4Allowed = (core: Core): number => CR4_ALLOWED & (cpuLimits(core)?.cr4 ?? -1);
 
 const RESERVED_HI: number = -1 << (PHYSICAL_BITS - 32);
 const PDPTE_CR4: number = B.CR4_PAE | B.CR4_PSE | B.CR4_PGE | B.CR4_SMEP;
@@ -112,7 +115,7 @@ export function writeCr3(core: Core, lo: number, hi: number): number {
 export function writeCr4(core: Core, lo: number, hi: number): number {
   const i = core.i32;
   const old = B.cr4(core);
-  if (hi !== 0 || lo & ~CR4_ALLOWED) return raise(core, VEC_GP, 0);
+  if (hi !== 0 || lo & ~cr4Allowed(core)) return raise(core, VEC_GP, 0);
   const long = B.isLongMode(core);
   if (long && !(lo & B.CR4_PAE)) return raise(core, VEC_GP, 0);
   if (lo & ~old & B.CR4_PCIDE && (!long || i[A.CR3 >>> 2]! & 0xfff)) return raise(core, VEC_GP, 0);
@@ -138,19 +141,26 @@ export function readCr8(core: Core): number {
   return core.interrupts instanceof LocalApic ? core.interrupts.taskPriority >>> 4 : core.i32[A.CR8 >>> 2]!;
 }
 
+/** EFER bits that may be set on this core; LMA is the processor's. */
+export const eferAllowed = (core: Core): number =>
+  (B.EFER_SCE | B.EFER_LME | B.EFER_NXE) & (cpuLimits(core)?.efer ?? -1);
+
 /** WRMSR to EFER: #GP for unknown bits, and for a change of LME under paging. */
 export function writeEfer(core: Core, lo: number, hi: number): number {
   const old = core.i32[A.EFER >>> 2]!;
-  if (hi !== 0 || lo & ~(B.EFER_SCE | B.EFER_LME | B.EFER_LMA | B.EFER_NXE)) return raise(core, VEC_GP, 0);
+  if (hi !== 0 || lo & ~(eferAllowed(core) | B.EFER_LMA)) return raise(core, VEC_GP, 0);
   if ((lo ^ old) & B.EFER_LME && B.cr0(core) & B.CR0_PG) return raise(core, VEC_GP, 0);
   core.i32[A.EFER >>> 2] = (lo & ~B.EFER_LMA) | (old & B.EFER_LMA);
   updateMode(core);
   return H_OK;
 }
 
+/** XCR0 bits that may be set on this core. */
+const xcr0Allowed = (core: Core): number => cpuLimits(core)?.xcr0 ?? xfeatures(cpuModel(core));
+
 /** XSETBV to XCR0: x87 always, no AVX without SSE, nothing that the model has not (SDM volume 1, 13.3). */
 export function writeXcr0(core: Core, index: number, lo: number, hi: number): number {
-  if (index !== 0 || hi !== 0 || !(lo & XSTATE_X87) || lo & ~xfeatures(cpuModel(core))) return raise(core, VEC_GP, 0);
+  if (index !== 0 || hi !== 0 || !(lo & XSTATE_X87) || lo & ~xcr0Allowed(core)) return raise(core, VEC_GP, 0);
   if ((lo & (XSTATE_SSE | XSTATE_AVX)) === XSTATE_AVX) return raise(core, VEC_GP, 0);
   set(core, A.XCR0, lo, 0);
   updateMode(core);

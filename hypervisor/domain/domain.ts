@@ -1,9 +1,11 @@
 /** A domain: identity, memory, vcpus, and the state that all of its vcpus share. */
+import { type CpuLevel, findCpuModel } from "../../cpu/system/cpu-model.ts";
 import { HVM_NR_PARAMS, HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
 import { NR_HYPERCALLS } from "../abi/hypercall.ts";
 import { LAYOUT_32, LAYOUT_64, type SharedLayout } from "../abi/layout.ts";
 import { SHUTDOWN_crash } from "../abi/sched.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
+import { type CpuidRule, CpuPolicy } from "../hvm/cpu-policy.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { type GuestFrames, P2m } from "../memory/p2m.ts";
 import { PvFrames } from "../pv/frames.ts";
@@ -31,6 +33,10 @@ export interface DomainOptions {
   readonly maxGrantVersion?: number;
   /** Highest number of event channel ports, default 1023. */
   readonly maxEventChannels?: number;
+  /** Level of the model that the guest is shown, at most the machine's. Default: that. */
+  readonly cpuLevel?: CpuLevel;
+  /** Rules without error (`ruleError`) that change what its CPUID shows. */
+  readonly cpuid?: readonly CpuidRule[];
   /** The guest's physical memory map for XENMEM_memory_map; may also be set later. */
   readonly memoryMap?: readonly MemoryRegion[];
 }
@@ -57,6 +63,7 @@ export class Domain {
   readonly name: string;
   readonly uuid: Uint8Array;
   readonly p2m: GuestFrames;
+  readonly cpuPolicy: CpuPolicy;
   /** What only PV domains have; null for PVH. */
   readonly pv: PvDomain | null = null;
   readonly vcpus: Vcpu[] = [];
@@ -114,6 +121,9 @@ export class Domain {
     this.maxPages = options.maxPages;
     this.memoryMap = options.memoryMap ?? [];
     this.createdNs = hypervisor.systemTime();
+    const { cpu, model } = hypervisor;
+    const shown = options.cpuLevel === undefined ? model : { ...findCpuModel(cpu, options.cpuLevel), hz: model.hz };
+    this.cpuPolicy = new CpuPolicy(hypervisor.xenCore, shown, options.cpuid ?? []);
     const type = options.type ?? "pvh";
     this.p2m =
       type === "pvh"

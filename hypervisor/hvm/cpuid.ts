@@ -1,36 +1,21 @@
 /**
- * The CPUID policy of a PVH domain: the core's own model, less what a guest of Xen doesn't get, plus Xen's leaves
- * (public/arch-x86/cpuid.h) and the topology that Xen 4.17 gives HVM guests: APIC id = 2 * vcpu, no threads.
+ * CPUID of a guest: the policy of its domain (cpu-policy.ts), the topology that Xen 4.17 gives HVM guests (APIC id = 2 * vcpu, no
+ * threads), and Xen's own leaves (public/arch-x86/cpuid.h).
  */
 import { CR4 } from "../../cpu/arena.ts";
 import { CR4_OSXSAVE } from "../../cpu/system/bits.ts";
-import { type CpuModel, MODEL_AMD, MODEL_INTEL, setCpuModel } from "../../cpu/system/cpu-model.ts";
-import { type CpuidLeaf, cpuid } from "../../cpu/system/cpuid.ts";
+import { setCpuLimits, setCpuModel } from "../../cpu/system/cpu-model.ts";
+import { CpuidLeaf, cpuid } from "../../cpu/system/cpuid.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { XEN_MAJOR, XEN_MINOR } from "../hypercalls/xen-version.ts";
-import { CPU_FREQUENCY, CPU_KHZ } from "../time/frequency.ts";
+import { CPU_KHZ } from "../time/frequency.ts";
 import { TSC_SCALE } from "../time/pv-clock.ts";
+import { HIDDEN_LEAVES, XEN_BASE } from "./cpu-policy.ts";
 import { MSR_XEN_HYPERCALL_PAGE } from "./hypercall-page.ts";
 
-/** EAX, EBX, ECX, EDX, uint32. */
-export interface GuestLeaf {
-  a: number;
-  b: number;
-  c: number;
-  d: number;
-}
-
-const XEN_BASE = 0x40000000;
-const XEN_LEAVES = 5;
 /** "XenVMMXenVMM". */
 const SIGNATURE = [0x566e6558, 0x65584d4d, 0x4d4d566e] as const;
-/** Highest leaves of an HVM policy. */
-const MAX_BASIC = 0xd;
-const MAX_EXTENDED = 0x80000008;
-const CPUID_MONITOR = 1 << 3;
 const CPUID_OSXSAVE = 1 << 27;
-const CPUID_HYPERVISOR = 0x80000000;
-const CPUID_HTT = 1 << 28;
 const APIC_ID_STEP = 2;
 
 /** Features of leaf 0x40000003: TSC is reliable, RDTSCP exists. */
@@ -39,22 +24,22 @@ const TSC_RDTSCP = 4;
 /** Leaf 0x40000004: IOMMU mappings, EBX is the vcpu id, ECX the domid, upcall vectors work. */
 const HVM_FEATURES: number = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 6);
 
-/** The models at the clock that the hypervisor's time goes by. */
-const INTEL: CpuModel = { ...MODEL_INTEL, hz: CPU_FREQUENCY };
-const AMD: CpuModel = { ...MODEL_AMD, hz: CPU_FREQUENCY };
-
 export const apicIdOf = (vcpu: number): number => vcpu * APIC_ID_STEP;
 
-/** Gives the vcpu's core the machine's model. */
+/** Gives the vcpu's core the machine's model, and the limits of the domain's policy. */
 export function attachCpuid(vcpu: Vcpu): void {
-  setCpuModel(vcpu.core, vcpu.domain.hypervisor.cpu === "intel" ? INTEL : AMD);
+  setCpuModel(vcpu.core, vcpu.domain.hypervisor.model);
+  setCpuLimits(vcpu.core, vcpu.domain.cpuPolicy.limits());
 }
 
-const none = (): GuestLeaf => ({ a: 0, b: 0, c: 0, d: 0 });
+const out = new CpuidLeaf();
 
-function model(vcpu: Vcpu, leaf: number, subleaf: number): GuestLeaf {
-  const l: CpuidLeaf = cpuid(vcpu.core, leaf, subleaf);
-  return { a: l.eax, b: l.ebx, c: l.ecx, d: l.edx };
+function answer(eax: number, ebx: number, ecx: number, edx: number): CpuidLeaf {
+  out.eax = eax >>> 0;
+  out.ebx = ebx >>> 0;
+  out.ecx = ecx >>> 0;
+  out.edx = edx >>> 0;
+  return out;
 }
 
 /** APIC ids that the domain's vcpus take, rounded up to a power of two: what topology leaves count as "logical processors". */
@@ -64,63 +49,55 @@ function logicalProcessors(vcpu: Vcpu): number {
   return n;
 }
 
-/** What the guest reads. The core must be active. */
-export function guestCpuid(vcpu: Vcpu, leaf: number, subleaf: number): GuestLeaf {
+/** What the guest reads, reused by the next call. The core must be active. */
+export function guestCpuid(vcpu: Vcpu, leaf: number, subleaf: number): CpuidLeaf {
+  const policy = vcpu.domain.cpuPolicy;
   if (leaf >= XEN_BASE && leaf < XEN_BASE + 0x100) return xenLeaf(vcpu, leaf - XEN_BASE, subleaf);
-  if (leaf < 0x80000000 ? leaf > MAX_BASIC : leaf > MAX_EXTENDED) return none();
-  const r = model(vcpu, leaf, subleaf);
-  const apicId = apicIdOf(vcpu.id);
-  switch (leaf) {
-    case 0:
-      r.a = Math.min(r.a, MAX_BASIC);
-      break;
-    case 1: {
-      r.b = (((apicId & 0xff) << 24) | (logicalProcessors(vcpu) << 16) | (r.b & 0xffff)) >>> 0;
-      const osxsave = (vcpu.core.u32[CR4 >>> 2]! & CR4_OSXSAVE) !== 0 ? CPUID_OSXSAVE : 0;
-      r.c = ((r.c & ~(CPUID_MONITOR | CPUID_OSXSAVE)) | osxsave | CPUID_HYPERVISOR) >>> 0;
-      r.d = (r.d | CPUID_HTT) >>> 0;
-      break;
-    }
-    case 4:
-      // Cores of the package in bits 31..26, no threads that share a cache.
-      if ((r.a & 0x1f) !== 0) r.a = (((logicalProcessors(vcpu) - 1) << 26) | (r.a & 0x3fff)) >>> 0;
-      break;
-    // MONITOR, thermal, performance monitoring: not for guests.
-    case 5:
-    case 6:
-    case 0xa:
-      return none();
-    case 0xb:
-      return { a: 0, b: 0, c: subleaf & 0xff, d: apicId };
-    case 0x80000000:
-      r.a = Math.min(r.a, MAX_EXTENDED);
-      break;
-    // An invariant TSC is not promised to a guest that might be migrated.
-    case 0x80000007:
-      r.d = 0;
-      break;
-    case 0x80000008:
-      if (vcpu.domain.hypervisor.cpu === "amd") r.c = logicalProcessors(vcpu) - 1;
-      break;
-  }
+  if (leaf < 0x80000000 ? leaf > policy.maxBasic : leaf > policy.maxExtended) return answer(0, 0, 0, 0);
+  if (HIDDEN_LEAVES.includes(leaf)) return answer(0, 0, 0, 0);
+  const r = cpuid(vcpu.core, leaf, subleaf, policy.model, policy.components);
+  setTopology(vcpu, leaf, subleaf, r);
+  policy.apply(leaf, subleaf, r);
+  if (leaf === 0) r.eax = policy.maxBasic;
+  else if (leaf === 0x80000000) r.eax = policy.maxExtended;
+  else if (leaf === 1) {
+    r.ebx = (((apicIdOf(vcpu.id) & 0xff) << 24) | (r.ebx & 0xffffff)) >>> 0;
+    if ((vcpu.core.u32[CR4 >>> 2]! & CR4_OSXSAVE) !== 0) r.ecx = (r.ecx | CPUID_OSXSAVE) >>> 0;
+  } else if (leaf === 0xd && policy.components === 0) return answer(0, 0, 0, 0);
   return r;
 }
 
-function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): GuestLeaf {
+/** One package of cores without threads; a vcpu is a core, and every second APIC id is taken. */
+function setTopology(vcpu: Vcpu, leaf: number, subleaf: number, r: CpuidLeaf): void {
+  const logical = logicalProcessors(vcpu);
+  if (leaf === 1) r.ebx = (r.ebx & ~0xff0000) | (logical << 16);
+  // Cores of the package in bits 31..26, no threads that share a cache.
+  else if (leaf === 4 && (r.eax & 0x1f) !== 0) r.eax = (((logical - 1) << 26) | (r.eax & 0x3fff)) >>> 0;
+  else if (leaf === 0xb) {
+    r.eax = 0;
+    r.ebx = 0;
+    r.ecx = subleaf & 0xff;
+    r.edx = apicIdOf(vcpu.id);
+  } else if (leaf === 0x80000008 && vcpu.domain.hypervisor.cpu === "amd") r.ecx = logical - 1;
+}
+
+function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): CpuidLeaf {
+  const leaves = vcpu.domain.cpuPolicy.xenLeaves;
+  if (index > leaves) return answer(0, 0, 0, 0);
   switch (index) {
     case 0:
-      return { a: XEN_BASE + XEN_LEAVES, b: SIGNATURE[0], c: SIGNATURE[1], d: SIGNATURE[2] };
+      return answer(XEN_BASE + leaves, SIGNATURE[0], SIGNATURE[1], SIGNATURE[2]);
     case 1:
-      return { a: (XEN_MAJOR << 16) | XEN_MINOR, b: 0, c: 0, d: 0 };
+      return answer((XEN_MAJOR << 16) | XEN_MINOR, 0, 0, 0);
     case 2:
-      return { a: 1, b: MSR_XEN_HYPERCALL_PAGE, c: 0, d: 0 };
+      return answer(1, MSR_XEN_HYPERCALL_PAGE, 0, 0);
     case 3:
-      if (subleaf === 0) return { a: TSC_RELIABLE | TSC_RDTSCP, b: 0, c: CPU_KHZ, d: 0 };
-      if (subleaf === 1) return { a: 0, b: 0, c: TSC_SCALE.mul, d: TSC_SCALE.shift & 0xff };
-      return subleaf === 2 ? { a: CPU_KHZ, b: 0, c: 0, d: 0 } : none();
+      if (subleaf === 0) return answer(TSC_RELIABLE | TSC_RDTSCP, 0, CPU_KHZ, 0);
+      if (subleaf === 1) return answer(0, 0, TSC_SCALE.mul, TSC_SCALE.shift & 0xff);
+      return subleaf === 2 ? answer(CPU_KHZ, 0, 0, 0) : answer(0, 0, 0, 0);
     case 4:
-      return subleaf === 0 ? { a: HVM_FEATURES, b: vcpu.id, c: vcpu.domain.domid, d: 0 } : none();
+      return subleaf === 0 ? answer(HVM_FEATURES, vcpu.id, vcpu.domain.domid, 0) : answer(0, 0, 0, 0);
     default:
-      return none();
+      return answer(0, 0, 0, 0);
   }
 }

@@ -102,10 +102,10 @@ function cpuid(vcpu: Vcpu): void {
   vcpu.charge("cpuid", COST_CPUID);
   const leaf = guestCpuid(vcpu, u32[RAX]!, u32[RCX]!);
   for (const [slot, value] of [
-    [RAX, leaf.a],
-    [RBX, leaf.b],
-    [RCX, leaf.c],
-    [RDX, leaf.d],
+    [RAX, leaf.eax],
+    [RBX, leaf.ebx],
+    [RCX, leaf.ecx],
+    [RDX, leaf.edx],
   ] as const) {
     u32[slot] = value;
     u32[slot + 1] = 0;

@@ -20,19 +20,8 @@ import {
 import type { Core } from "../../cpu/core.ts";
 import { FLAG_VM, setFlags } from "../../cpu/flags.ts";
 import { loadPdptes } from "../../cpu/mmu/walker.ts";
-import {
-  CR0_DEFINED,
-  CR0_ET,
-  CR0_PE,
-  CR0_PG,
-  CR4_PAE,
-  EFER_LMA,
-  EFER_LME,
-  EFER_NXE,
-  EFER_SCE,
-  setRip,
-} from "../../cpu/system/bits.ts";
-import { CR4_ALLOWED } from "../../cpu/system/cr.ts";
+import { CR0_DEFINED, CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, setRip } from "../../cpu/system/bits.ts";
+import { cr4Allowed, eferAllowed } from "../../cpu/system/cr.ts";
 import { loadSegmentRaw, loadTableRaw, updateMode } from "../../cpu/system/mode.ts";
 import { EINVAL } from "../abi/errno.ts";
 import { VCPU_HVM_MODE_32B, VCPU_HVM_MODE_64B } from "../abi/vcpu-op.ts";
@@ -96,7 +85,11 @@ export function initialiseFromContext(target: Vcpu, context: DataView): number {
   const mode = context.getUint32(0, true);
   if (context.getUint32(4, true) !== 0) return -EINVAL;
   const apply =
-    mode === VCPU_HVM_MODE_32B ? context32(context) : mode === VCPU_HVM_MODE_64B ? context64(context) : null;
+    mode === VCPU_HVM_MODE_32B
+      ? context32(target.core, context)
+      : mode === VCPU_HVM_MODE_64B
+        ? context64(target.core, context)
+        : null;
   if (apply === null) return -EINVAL;
   const before = target.core.shared.active;
   resetVcpu(target);
@@ -107,9 +100,9 @@ export function initialiseFromContext(target: Vcpu, context: DataView): number {
 }
 
 /** What VM entry would refuse: bits that this processor doesn't have, paging without protection. */
-function validControl(cr0: number, cr4: number, efer: bigint): boolean {
-  if ((cr0 & ~CR0_DEFINED) !== 0 || (cr4 & ~CR4_ALLOWED) !== 0) return false;
-  if ((efer & ~BigInt(EFER_SCE | EFER_LME | EFER_NXE)) !== 0n) return false;
+function validControl(core: Core, cr0: number, cr4: number, efer: bigint): boolean {
+  if ((cr0 & ~CR0_DEFINED) !== 0 || (cr4 & ~cr4Allowed(core)) !== 0) return false;
+  if ((efer & ~BigInt(eferAllowed(core))) !== 0n) return false;
   return (cr0 & CR0_PG) === 0 || (cr0 & CR0_PE) !== 0;
 }
 
@@ -139,7 +132,7 @@ function setControl(core: Core, cr0: bigint, cr3: bigint, cr4: bigint, efer: big
 }
 
 /** struct vcpu_hvm_x86_32: eax.. edi, eip, eflags, cr0, cr3, cr4, pad, efer u64, bases, limits (cs ds ss es tr), attributes u16. */
-function context32(context: DataView): ((core: Core) => void) | null {
+function context32(of: Core, context: DataView): ((core: Core) => void) | null {
   const u32 = (n: number): number => context.getUint32(REGS + 4 * n, true);
   const efer = context.getBigUint64(REGS + 56, true);
   const segments = [SEG_CS, SEG_DS, SEG_SS, SEG_ES, TSS].map((which, n) =>
@@ -157,7 +150,7 @@ function context32(context: DataView): ((core: Core) => void) | null {
   const cr0 = u32(10) | CR0_ET;
   const cr4 = u32(12);
   const flags = efer & ~BigInt(EFER_LMA);
-  if (!validControl(cr0, cr4, flags) || (u32(9) & FLAG_VM) !== 0) return null;
+  if (!validControl(of, cr0, cr4, flags) || (u32(9) & FLAG_VM) !== 0) return null;
   const long = (cr0 & CR0_PG) !== 0 && (Number(flags) & EFER_LME) !== 0;
   if (long && (cr4 & CR4_PAE) === 0) return null;
   return (core) => {
@@ -173,7 +166,7 @@ function context32(context: DataView): ((core: Core) => void) | null {
 }
 
 /** struct vcpu_hvm_x86_64: rax.. rdi, rip, rflags, cr0, cr3, cr4, efer. */
-function context64(context: DataView): ((core: Core) => void) | null {
+function context64(of: Core, context: DataView): ((core: Core) => void) | null {
   const u64 = (n: number): bigint => context.getBigUint64(REGS + 8 * n, true);
   const rip = u64(8);
   const cr0 = u64(10);
@@ -181,7 +174,7 @@ function context64(context: DataView): ((core: Core) => void) | null {
   const efer = u64(13);
   if (BigInt.asIntN(64, rip) >> 47n !== 0n && BigInt.asIntN(64, rip) >> 47n !== -1n) return null;
   const flags = efer & ~BigInt(EFER_LMA);
-  if (cr0 >> 32n !== 0n || cr4 >> 32n !== 0n || !validControl(Number(cr0), Number(cr4), flags)) return null;
+  if (cr0 >> 32n !== 0n || cr4 >> 32n !== 0n || !validControl(of, Number(cr0), Number(cr4), flags)) return null;
   if ((Number(cr0) & CR0_PG) === 0 || (Number(cr4) & CR4_PAE) === 0 || (Number(flags) & EFER_LME) === 0) return null;
   if ((u64(9) & BigInt(FLAG_VM)) !== 0n) return null;
   const code: Segment = { base: 0, limit: 0xffffffff, attr: 0xa09b };

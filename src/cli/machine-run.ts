@@ -1,7 +1,15 @@
 /** What `run` and `demo` share: a machine from configurations, a session on the terminal, log, report and table. */
 
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import type { CpuVendor, DomainConfig, EngineName, MachineApi, MachineFactory } from "../machine/api.ts";
+import type {
+  ConfigWarning,
+  CpuLevel,
+  CpuVendor,
+  DomainConfig,
+  EngineName,
+  MachineApi,
+  MachineFactory,
+} from "../machine/api.ts";
 import { withHost } from "../report/host.ts";
 import { formatTable } from "../report/table.ts";
 import { systemReason } from "../toolstack/load.ts";
@@ -24,6 +32,8 @@ export interface MachineRunOptions {
   memory?: number | undefined;
   engine?: EngineName | undefined;
   cpu?: CpuVendor | undefined;
+  cpuModel?: CpuLevel | undefined;
+  onWarning?: ((warning: ConfigWarning) => void) | undefined;
   console?: string | undefined;
   expect?: RegExp | undefined;
   maxCycles?: number | undefined;
@@ -80,6 +90,8 @@ async function createMachine(
       ...(options.memory !== undefined && { memory: options.memory }),
       ...(options.engine !== undefined && { engine: options.engine }),
       ...(options.cpu !== undefined && { cpu: options.cpu }),
+      ...(options.cpuModel !== undefined && { cpuModel: options.cpuModel }),
+      ...(options.onWarning !== undefined && { onWarning: options.onWarning }),
       onProgress: (step, fraction) => progress.update(step, fraction),
     });
   } finally {

@@ -6,6 +6,8 @@
  * `bigint` where they appear. Files are given as their bytes: reading them is the caller's business.
  */
 
+import type { CpuLevel } from "../../cpu/system/cpu-model.ts";
+import type { CpuidRule } from "../../hypervisor/hvm/cpu-policy.ts";
 import type { MachineReport } from "../report/schema.ts";
 
 /**
@@ -17,6 +19,10 @@ export type EngineName = (typeof ENGINE_NAMES)[number];
 
 /** Vendor of the modelled processor: decides CPUID, and VT-x or SVM underneath HVM and PVH. */
 export type CpuVendor = "intel" | "amd";
+
+/** How much of the instruction set there is, by the names of the x86-64 psABI, and what a domain's CPUID shows. */
+export { CPU_LEVELS, type CpuLevel, DEFAULT_CPU_LEVEL } from "../../cpu/system/cpu-model.ts";
+export type { CpuidRegister, CpuidRule } from "../../hypervisor/hvm/cpu-policy.ts";
 
 /** Guest type as in xl.cfg(5) `type=`. */
 export type DomainType = "pvh" | "pv" | "hvm";
@@ -56,6 +62,23 @@ export interface DomainConfig {
   maxGrantVersion?: number;
   /** Most event channel ports. Default 1023, as xl has it. */
   maxEventChannels?: number;
+  /**
+   * The model that the guest's CPUID shows, at most the machine's `cpuModel`, which it is by default. As on hardware, the
+   * instructions of a feature that CPUID hides still work; CR4, XCR0 and EFER refuse its bits.
+   */
+  cpuModel?: CpuLevel;
+  /** What else CPUID shows, as xl.cfg's `cpuid` says it. Later rules win. */
+  cpuid?: readonly CpuidRule[];
+}
+
+/** What a domain asks for and does not get. */
+export interface ConfigWarning {
+  /** Name of the domain. */
+  readonly domain: string;
+  /** One clear line without the name. */
+  readonly message: string;
+  /** The rule, the same object. */
+  readonly rule: CpuidRule;
 }
 
 /** What a machine is made of. */
@@ -68,8 +91,12 @@ export interface MachineConfig {
   engine?: EngineName;
   /** Default `intel`. */
   cpu?: CpuVendor;
+  /** Default `x86-64-v2`. Instructions that the model lacks are undefined. */
+  cpuModel?: CpuLevel;
   /** Built in order, as domid 1, 2, ... */
   domains: readonly DomainConfig[];
+  /** Called, while the machine is made, for each rule of a domain's `cpuid` that is not honoured, wholly or in part. */
+  onWarning?: (warning: ConfigWarning) => void;
   /** Called during long loads: what is being done, and how far it is (0..1). */
   onProgress?: (step: string, fraction: number) => void;
 }
@@ -145,7 +172,7 @@ export class MachineConfigError extends Error {
   override name = "MachineConfigError";
   /** Name of the domain concerned; undefined where the machine itself is meant. */
   readonly domain: string | undefined;
-  readonly part: "kernel" | "ramdisk" | "memory" | "vcpus" | "machine" | "config";
+  readonly part: "kernel" | "ramdisk" | "memory" | "vcpus" | "cpuid" | "machine" | "config";
 
   constructor(message: string, part: MachineConfigError["part"], domain?: string) {
     super(message);

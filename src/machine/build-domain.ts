@@ -6,6 +6,7 @@ import type { GuestMemoryWriter } from "../../hypervisor/builder/memory-writer.t
 import { type PvPlan, planPv } from "../../hypervisor/builder/pv.ts";
 import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
 import { type Domain, tablePool } from "../../hypervisor/domain/domain.ts";
+import { ruleError } from "../../hypervisor/hvm/cpu-policy.ts";
 import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { SUPERPAGE_FRAMES } from "../../hypervisor/memory/heap.ts";
@@ -46,6 +47,10 @@ export async function prepareDomain(
   if (type === "hvm") return fail("config", `type "hvm" can't be run yet: "pv" and "pvh" domains are`);
   if (!Number.isInteger(config.memory / FRAME) || config.memory <= 0)
     fail("memory", `memory of ${config.memory} bytes is not a whole number of pages`);
+  for (const rule of config.cpuid ?? []) {
+    const error = ruleError(rule);
+    if (error !== null) fail("cpuid", `cpuid: ${error}`);
+  }
   if (config.uuid !== undefined && !UUID.test(config.uuid))
     fail("config", `uuid can't be "${config.uuid}": it has the form 01234567-89ab-cdef-0123-456789abcdef`);
   const kernelName = config.kernelName ?? "kernel";
@@ -181,6 +186,8 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): B
       ...(config.affinity !== undefined && { affinity: config.affinity }),
       ...(config.maxGrantVersion !== undefined && { maxGrantVersion: config.maxGrantVersion }),
       ...(config.maxEventChannels !== undefined && { maxEventChannels: config.maxEventChannels }),
+      ...(config.cpuModel !== undefined && { cpuLevel: config.cpuModel }),
+      ...(config.cpuid !== undefined && { cpuid: config.cpuid }),
     });
   } catch (error) {
     if (error instanceof RangeError) return noRoom();

@@ -4,6 +4,7 @@ import { type Core, CoreGroup } from "../../cpu/core.ts";
 import { makeReference } from "../../cpu/reference/evaluator.ts";
 import { coreState, disassembleAhead, lastMicroOps, memoryState } from "../../cpu/reference/inspect.ts";
 import { Engine, makeInterpreter, makeTranslator } from "../../cpu/run.ts";
+import type { CpuModel } from "../../cpu/system/cpu-model.ts";
 import { Daemons } from "../../hypervisor/daemons/daemons.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
 import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
@@ -12,7 +13,11 @@ import { runMachine } from "../../hypervisor/run.ts";
 import { CPU_FREQUENCY } from "../../hypervisor/time/frequency.ts";
 import type { DomainReport, MachineReport } from "../report/schema.ts";
 import {
+  CPU_LEVELS,
+  type CpuidRule,
+  type CpuLevel,
   type CpuVendor,
+  DEFAULT_CPU_LEVEL,
   type DomainConsole,
   type DomainStatus,
   type EngineName,
@@ -72,6 +77,7 @@ export class Machine implements InspectableMachine {
       engine: { run: (core, deadline) => engine!.run(core, deadline) },
       pcpus: config.pcpus ?? 1,
       cpu: this.vendor,
+      ...(config.cpuModel !== undefined && { cpuLevel: config.cpuModel }),
     });
     engine = new Engine(this.hypervisor.xenCore, RUNNERS[this.engineName]);
     this.daemons = new Daemons(this.hypervisor);
@@ -83,6 +89,7 @@ export class Machine implements InspectableMachine {
     const pcpus = config.pcpus ?? 1;
     if (!Number.isInteger(pcpus) || pcpus < 1 || pcpus > MAX_PCPUS)
       throw new MachineConfigError(`a machine has 1 to ${MAX_PCPUS} physical CPUs, not ${pcpus}`, "machine");
+    checkCpuModels(config);
     if (config.domains.length === 0) throw new MachineConfigError("a machine needs at least one domain", "machine");
     const prepared: PreparedDomain[] = [];
     for (const domain of config.domains) prepared.push(await prepareDomain(domain, config.onProgress));
@@ -99,14 +106,25 @@ export class Machine implements InspectableMachine {
     if (memory < FRAME * 1024 || memory % FRAME !== 0)
       throw new MachineConfigError(`${memory} bytes are no size for a machine's memory`, "memory");
     config.onProgress?.("building", 0);
+    let warned = false;
     const build = (engine: EngineName): Machine => {
       const machine = new Machine({ ...config, engine }, memory);
       for (const p of prepared) machine.add(p);
+      // Of machines in lockstep the first speaks.
+      if (config.onWarning !== undefined && !warned) machine.warn(config.onWarning);
+      warned = true;
       return machine;
     };
     const machine = config.engine === "lockstep" ? new LockstepMachine(build) : build(config.engine ?? "translator");
     config.onProgress?.("building", 1);
     return machine;
+  }
+
+  /** What the domains' policies refuse, once each. */
+  private warn(onWarning: NonNullable<MachineConfig["onWarning"]>): void {
+    for (const { name, cpuPolicy } of this.hypervisor.domains.values())
+      for (const { rule, mask } of cpuPolicy.refused)
+        onWarning({ domain: name, rule, message: refusal(rule, mask, cpuPolicy.model) });
   }
 
   private add(prepared: PreparedDomain): Domain {
@@ -196,10 +214,41 @@ export class Machine implements InspectableMachine {
   report(): MachineReport {
     return machineReport(
       this.hypervisor,
-      { engine: this.engineName, cpu: this.vendor, memory: this.memory, cycle: this.cycle },
+      {
+        engine: this.engineName,
+        cpu: this.vendor,
+        cpuModel: CPU_LEVELS[this.hypervisor.model.level - 1]!,
+        memory: this.memory,
+        cycle: this.cycle,
+      },
       [...this.gone.values()].map((g) => g.report),
     );
   }
+}
+
+/** Throws MachineConfigError for a model that does not exist, or a domain that is to be shown more than the machine has. */
+function checkCpuModels(config: MachineConfig): void {
+  const most = config.cpuModel ?? DEFAULT_CPU_LEVEL;
+  const known = (model: CpuLevel, domain?: string): number => {
+    const level = CPU_LEVELS.indexOf(model);
+    if (level >= 0) return level;
+    const names = CPU_LEVELS.join(", ");
+    throw new MachineConfigError(`there is no processor model "${model}": it is one of ${names}`, "cpuid", domain);
+  };
+  for (const { name, cpuModel } of config.domains)
+    if (known(cpuModel ?? most, name) > known(most))
+      throw new MachineConfigError(
+        `cpuid: the model ${cpuModel} is more than the machine's, which is ${most} (--cpu-model)`,
+        "cpuid",
+        name,
+      );
+}
+
+/** A line about bits of a rule that stay as they are. */
+function refusal({ leaf, subleaf, register }: CpuidRule, mask: number, model: CpuModel): string {
+  const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (mask >>> bit) & 1);
+  const place = `0x${leaf.toString(16)}${subleaf === undefined ? "" : `,${subleaf}`}:${register}`;
+  return `CPUID ${place}, bit ${bits.join(", ")} stays as in ${CPU_LEVELS[model.level - 1]} under Xen`;
 }
 
 function statusOf(domain: Domain): DomainStatus {

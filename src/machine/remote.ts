@@ -12,7 +12,7 @@ export { MachineConfigError } from "./api.ts";
 export type { ConsolePiece, LogLine, RemoteRun } from "./worker.ts";
 
 /** Functions do not cross to the worker. */
-export type RemoteConfig = Omit<MachineConfig, "onProgress"> & { onProgress?: never };
+export type RemoteConfig = Omit<MachineConfig, "onProgress" | "onWarning"> & { onProgress?: never; onWarning?: never };
 export type RemoteLimits = Omit<RunLimits, "until"> & { until?: never };
 
 /** A worker of the browser that runs "xenoscope/worker" as a module. */

@@ -21,7 +21,7 @@ import {
   REPORT_SCHEMA_VERSION,
   type VcpuReport,
 } from "../report/schema.ts";
-import type { CpuVendor, EngineName } from "./api.ts";
+import type { CpuLevel, CpuVendor, EngineName } from "./api.ts";
 
 const FRAME = 4096;
 const EXCEPTIONS = 32;
@@ -99,7 +99,7 @@ export function domainReport(domain: Domain): DomainReport {
 /** `destroyed` are the reports of domains that have been taken apart. */
 export function machineReport(
   hv: Hypervisor,
-  config: { engine: EngineName; cpu: CpuVendor; memory: number; cycle: number },
+  config: { engine: EngineName; cpu: CpuVendor; cpuModel: CpuLevel; memory: number; cycle: number },
   destroyed: readonly DomainReport[],
 ): MachineReport {
   const domains = [...destroyed, ...[...hv.domains.values()].filter((d) => !d.isDying).map(domainReport)];
@@ -107,7 +107,14 @@ export function machineReport(
   const sum = domains.reduce((total, d) => add(total, d.cycles), { user: 0, kernel: 0, hypervisor: 0 });
   return {
     schemaVersion: REPORT_SCHEMA_VERSION,
-    machine: { pcpus: hv.pcpus.length, memory: config.memory, engine: config.engine, cpu: config.cpu, timing: "fast" },
+    machine: {
+      pcpus: hv.pcpus.length,
+      memory: config.memory,
+      engine: config.engine,
+      cpu: config.cpu,
+      cpuModel: config.cpuModel,
+      timing: "fast",
+    },
     domains,
     totals: {
       cycles: config.cycle,

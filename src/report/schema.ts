@@ -92,6 +92,8 @@ export interface MachineReport {
     memory: number;
     engine: "translator" | "interpreter" | "reference" | "lockstep";
     cpu: "intel" | "amd";
+    /** `x86-64-v1`, `x86-64-v2` or `x86-64-v3`. */
+    cpuModel: string;
     timing: "fast" | "block" | "full";
   };
   domains: DomainReport[];
@@ -156,6 +158,7 @@ const machineShape = {
     memory: count,
     engine: z.enum(["translator", "interpreter", "reference", "lockstep"]),
     cpu: z.enum(["intel", "amd"]),
+    cpuModel: z.string(),
     timing: z.enum(["fast", "block", "full"]),
   }),
   domains: z.array(domain),

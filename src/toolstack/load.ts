@@ -89,5 +89,7 @@ export async function loadDomain(domain: XlDomain, pcpus: number): Promise<Domai
     ...(domain.uuid !== undefined && { uuid: domain.uuid }),
     ...(domain.maxGrantVersion !== undefined && { maxGrantVersion: domain.maxGrantVersion }),
     ...(domain.maxEventChannels !== undefined && { maxEventChannels: domain.maxEventChannels }),
+    ...(domain.cpuid?.model !== undefined && { cpuModel: domain.cpuid.model }),
+    ...(domain.cpuid && { cpuid: domain.cpuid.rules.map(({ rule }) => rule) }),
   };
 }

@@ -130,7 +130,14 @@ export class FakeMachine implements MachineApi {
     const zero = { user: 0, kernel: 0, hypervisor: 0 };
     return {
       schemaVersion: 1,
-      machine: { pcpus: 1, memory: this.memory, engine: "interpreter", cpu: "intel", timing: "fast" },
+      machine: {
+        pcpus: 1,
+        memory: this.memory,
+        engine: "interpreter",
+        cpu: "intel",
+        cpuModel: "x86-64-v2",
+        timing: "fast",
+      },
       domains: this.domains.map(
         (domain): DomainReport => ({
           domid: domain.domid,

@@ -42,7 +42,18 @@ async function demo(parsed: ParsedCommand): Promise<number> {
   });
 }
 
-const SHARED = ["max-cycles", "timeout", "pcpus", "memory", "cpu", "engine", "log", "report", "show-hypervisor-log"];
+const SHARED = [
+  "max-cycles",
+  "timeout",
+  "pcpus",
+  "memory",
+  "cpu",
+  "cpu-model",
+  "engine",
+  "log",
+  "report",
+  "show-hypervisor-log",
+];
 
 export const demoCommand: Command = {
   name: "demo",

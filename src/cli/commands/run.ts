@@ -1,6 +1,12 @@
 /** `xenoscope run CFG...` */
 
-import { type DomainConfig, ENGINE_NAMES, MachineConfigError } from "../../machine/api.ts";
+import {
+  type ConfigWarning,
+  CPU_LEVELS,
+  type DomainConfig,
+  ENGINE_NAMES,
+  MachineConfigError,
+} from "../../machine/api.ts";
 import { loadConfigs, loadDomain } from "../../toolstack/load.ts";
 import { UserError } from "../../toolstack/user-error.ts";
 import type { XlDomain } from "../../toolstack/xlcfg/domain.ts";
@@ -25,6 +31,7 @@ export function sharedOptions(parsed: ParsedCommand): Omit<MachineRunOptions, "d
     memory: optional(parsed, "memory", parseSize),
     engine: optional(parsed, "engine", (option, text) => parseChoice(option, text, ENGINE_NAMES)),
     cpu: optional(parsed, "cpu", (option, text) => parseChoice(option, text, ["intel", "amd"])),
+    cpuModel: optional(parsed, "cpu-model", (option, text) => parseChoice(option, text, CPU_LEVELS)),
     expect: optional(parsed, "expect", parseRegex),
     maxCycles: optional(parsed, "max-cycles", parseCycles),
     timeout: optional(parsed, "timeout", parseSeconds),
@@ -57,6 +64,9 @@ async function run(parsed: ParsedCommand): Promise<number> {
     return await runMachine(loadMachineFactory, {
       ...options,
       domains: loaded,
+      onWarning: (warning) => {
+        if (options.quiet !== true) process.stderr.write(`warning: ${placeWarning(warning, domains)}\n`);
+      },
       sessionDomains: domains.map((domain) => ({ name: domain.name.value, actions: domain.actions })),
     });
   } catch (error) {
@@ -68,11 +78,20 @@ async function run(parsed: ParsedCommand): Promise<number> {
 export function placeConfigError(error: MachineConfigError, domains: readonly XlDomain[]): UserError {
   const domain = domains.find((candidate) => candidate.name.value === error.domain);
   if (domain === undefined) return new UserError(error.message);
+  if (error.part === "cpuid" && domain.cpuidAt !== undefined)
+    return new UserError(`${domain.cpuidAt.file}:${domain.cpuidAt.line}: ${error.message}`);
   const part =
     error.part === "kernel" || error.part === "ramdisk" || error.part === "memory" ? domain[error.part] : undefined;
   const { at } = part ?? domain.name;
   const file = typeof part?.value === "string" ? `${part.value}: ` : "";
   return new UserError(`${at.file}:${at.line}: ${file}${error.message}`);
+}
+
+/** What the machine did not honour, at the line of the configuration that asked for it. */
+function placeWarning({ domain, message, rule }: ConfigWarning, domains: readonly XlDomain[]): string {
+  const rules = domains.find((candidate) => candidate.name.value === domain)?.cpuid?.rules ?? [];
+  const { at, text } = rules.find((placed) => placed.rule === rule)!;
+  return `${at.file}:${at.line}: cpuid: ${text} is not honoured (${message})`;
 }
 
 /** `--console` takes a name or a domid; domids count from 1 in the order of the files. */
@@ -116,6 +135,11 @@ export const runCommand: Command = {
     pcpus: { type: "string", description: "physical CPUs of the machine (default 1)", valueHint: "N" },
     memory: { type: "string", description: "machine memory (default: what the domains need)", valueHint: "SIZE" },
     cpu: { type: "string", description: "intel or amd (default intel)", valueHint: "VENDOR" },
+    "cpu-model": {
+      type: "string",
+      description: "x86-64-v1, x86-64-v2 (default) or x86-64-v3 (with AVX2, AES, SHA)",
+      valueHint: "MODEL",
+    },
     engine: {
       type: "string",
       description: "translator (default), interpreter, reference or lockstep",

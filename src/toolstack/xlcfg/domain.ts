@@ -5,6 +5,7 @@
 
 import type { DomainType } from "../../machine/api.ts";
 import { didYouMean } from "../suggest.ts";
+import { parseCpuid, type XlCpuid } from "./cpuid.ts";
 import { errorAt, type Position } from "./lexer.ts";
 import { XL_OPTIONS } from "./options.ts";
 import { type AtomValue, parseXlCfg, type RawConfig, type Setting } from "./parser.ts";
@@ -56,6 +57,9 @@ export interface XlDomain {
   readonly actions: ShutdownActions;
   readonly maxGrantVersion?: number;
   readonly maxEventChannels?: number;
+  readonly cpuid?: XlCpuid;
+  /** Where `cpuid` stands, if it does. */
+  readonly cpuidAt?: Position;
 }
 
 export interface XlDomainResult {
@@ -193,6 +197,8 @@ export function parseDomain(source: string, file: string): XlDomainResult {
   const maxGrantVersion = options.integer("max_grant_version", 0, 2);
   const maxEventChannels = options.integer("max_event_channels", 1, 131072);
 
+  const cpuid = options.setting("cpuid");
+
   const domain: XlDomain = {
     file,
     name,
@@ -217,6 +223,7 @@ export function parseDomain(source: string, file: string): XlDomainResult {
     },
     ...(maxGrantVersion !== undefined && { maxGrantVersion: maxGrantVersion.value }),
     ...(maxEventChannels !== undefined && { maxEventChannels: maxEventChannels.value }),
+    ...(cpuid !== undefined && { cpuid: parseCpuid(cpuid), cpuidAt: cpuid.value.at }),
   };
   return { domain, warnings };
 }

@@ -29,11 +29,11 @@ export const XL_OPTIONS: ReadonlyMap<string, XlOption> = new Map<string, XlOptio
   // Name, type, processors, memory, actions, direct kernel boot.
   ...table("honoured", "name type uuid vcpus maxvcpus cpus cpu_weight cap memory maxmem"),
   ...table("honoured", "on_poweroff on_reboot on_watchdog on_crash on_soft_reset"),
-  ...table("honoured", "kernel ramdisk cmdline root extra max_grant_version max_event_channels"),
+  ...table("honoured", "kernel ramdisk cmdline root extra max_grant_version max_event_channels cpuid"),
   ...table("deprecated", "builder", 'write type="pv", "hvm" or "pvh"'),
 
   // Processors, time and memory.
-  ...table("later", "pool cpus_soft vnuma cpuid tsc_mode localtime rtc_timeoffset vpt_align timer_mode vpmu"),
+  ...table("later", "pool cpus_soft vnuma tsc_mode localtime rtc_timeoffset vpt_align timer_mode vpmu"),
   ...table("later", "hap oos shadow_memory nestedhvm pae nx acpi acpi_s3 acpi_s4 acpi_laptop_slate apic hpet"),
   ...table("later", "altp2m altp2m_count mca_caps msr_relaxed vmtrace_buf_kb e820_host mmio_hole"),
   ...table("later", "max_grant_frames max_maptrack_frames xenstore_feature_mask xenstore_quota"),
