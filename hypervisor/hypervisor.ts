@@ -14,6 +14,7 @@ import type { Vcpu } from "./domain/vcpu.ts";
 import { type GuestInterrupts, HvmInterrupts } from "./hvm/interrupts.ts";
 import { initVcpu } from "./hvm/vcpu-init.ts";
 import { COST_TLB_FLUSH } from "./hypercalls/costs.ts";
+import { putOwnFrame } from "./memory/guest-access.ts";
 import { Heap } from "./memory/heap.ts";
 import { MachineMemory } from "./memory/machine-memory.ts";
 import { PageTypes } from "./memory/page-types.ts";
@@ -206,7 +207,7 @@ export class Hypervisor {
       this.queue.cancel(vcpu.periodicTimer);
       this.queue.cancel(vcpu.pollTimer);
       this.interrupts.stop(vcpu);
-      if (vcpu.infoMfn >= 0) this.heap.putPage(vcpu.infoMfn);
+      if (vcpu.infoMfn >= 0) putOwnFrame(domain, vcpu.infoMfn);
       vcpu.resetInfo();
     }
     domain.events?.destroy();

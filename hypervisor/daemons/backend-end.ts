@@ -11,7 +11,7 @@ import type { Domain } from "../domain/domain.ts";
 import { eventsOf } from "../events/channels.ts";
 import { COST_EVENT_SEND } from "../hypercalls/costs.ts";
 import type { ChargePath } from "../hypervisor.ts";
-import { getOwnFrame } from "../memory/guest-access.ts";
+import { getOwnFrame, putOwnFrame } from "../memory/guest-access.ts";
 
 /** Cycles between a guest's event and the daemon's work. */
 export const BACKEND_DELAY = 5000;
@@ -118,6 +118,6 @@ export class BackendEnd {
     this.domain.hypervisor.queue.cancel(this.due);
     this.due = 0;
     eventsOf(this.domain).close(this.port, false);
-    this.domain.hypervisor.heap.putPage(this.mfn);
+    putOwnFrame(this.domain, this.mfn);
   }
 }

@@ -20,7 +20,7 @@ import {
 } from "../abi/evtchn.ts";
 import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
-import { getOwnFrame } from "../memory/guest-access.ts";
+import { getOwnFrame, putOwnFrame } from "../memory/guest-access.ts";
 import { checkPollers, type EventAbi } from "./abi.ts";
 import type { Channel } from "./channel.ts";
 
@@ -177,8 +177,7 @@ export class Fifo implements EventAbi {
   }
 
   destroy(): void {
-    const { heap } = this.domain.hypervisor;
-    for (const mfn of this.frames()) heap.putPage(mfn);
+    for (const mfn of this.frames()) putOwnFrame(this.domain, mfn);
     this.arrayMfns.length = 0;
     this.controlMfns.fill(-1);
   }

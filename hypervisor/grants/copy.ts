@@ -16,6 +16,7 @@ import { DOMID_SELF } from "../abi/xen.ts";
 import type { Domain } from "../domain/domain.ts";
 import { domainByAnyId } from "../domain/privilege.ts";
 import { isRam, isReadOnly } from "../memory/p2m.ts";
+import { PGT_writable_page } from "../memory/page-types.ts";
 import { grantsOf, grantsOfId } from "./grants.ts";
 import type { ActiveEntry, SharedTable } from "./table.ts";
 
@@ -103,6 +104,12 @@ function claimFrame(owner: Domain, gfn: number, readOnly: boolean): Claim | numb
   if (!isRam(type) || (!readOnly && isReadOnly(type))) return GNTST_bad_page;
   const mfn = owner.p2m.lookup(gfn);
   if (owner.hypervisor.heap.ownerOf(mfn) !== owner.domid) return GNTST_bad_page;
+  if (owner.isPv && !readOnly) {
+    // Not into a page table or a page of descriptors.
+    const { pageTypes } = owner.hypervisor;
+    if (pageTypes.getType(mfn, PGT_writable_page) !== 0) return GNTST_general_error;
+    return { mfn, start: 0, length: FRAME, release: () => pageTypes.putType(mfn) };
+  }
   return { mfn, start: 0, length: FRAME, release: NOTHING };
 }
 

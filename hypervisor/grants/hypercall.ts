@@ -3,7 +3,6 @@ import { EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM } from "../abi/errno.ts";
 import {
   GNTST_bad_domain,
   GNTST_bad_gntref,
-  GNTST_bad_page,
   GNTST_eagain,
   GNTST_general_error,
   GNTST_okay,
@@ -30,6 +29,7 @@ import type { Vcpu } from "../domain/vcpu.ts";
 import { COPY_BYTES_PER_CYCLE, COST_COPY_PAGE, COST_GRANT } from "../hypercalls/costs.ts";
 import { defineHypercall, restart } from "../hypercalls/dispatch.ts";
 import { readGuest, writeGuest, writeGuest32, writeGuest64 } from "../memory/guest-access.ts";
+import { flushVcpus } from "../pv/flush.ts";
 import { type CopyPointer, grantCopy } from "./copy.ts";
 import { type Grants, grantsOf } from "./grants.ts";
 
@@ -86,6 +86,7 @@ function tableFor(vcpu: Vcpu, domid: number): Grants | number {
 }
 
 function gfnOf(grants: Grants, mfn: number): bigint {
+  if (grants.domain.isPv) return BigInt(mfn);
   const gfn = grants.domain.xenPageGfns.get(mfn);
   return gfn === undefined ? INVALID_PFN : BigInt(gfn);
 }
@@ -166,9 +167,10 @@ function copy(vcpu: Vcpu, own: Grants, s: DataView, compat: boolean): number {
   return 0;
 }
 
-/** Only PV guests can give pages away: of any other none can be taken (steal_page). */
-function transfer(_vcpu: Vcpu, _own: Grants, s: DataView, compat: boolean): number {
-  s.setInt16(compat ? 12 : 16, GNTST_bad_page, true);
+/** struct gnttab_transfer: a frame of a PV guest for another domain, which has said where it wants it. */
+function transfer(vcpu: Vcpu, own: Grants, s: DataView, compat: boolean): number {
+  const at = compat ? 4 : 8;
+  s.setInt16(compat ? 12 : 16, own.transfer(vcpu, word(s, 0, compat), u16(s, at), u32(s, at + 4)), true);
   return 0;
 }
 
@@ -224,6 +226,24 @@ export function grantTableOp(vcpu: Vcpu, command: number, arg: bigint, count: nu
   const operation = OPERATIONS[command];
   if (operation === undefined) return command > 0xfff ? -EINVAL : -ENOSYS;
   if (operation.single === true && count !== 1) return -EINVAL;
+  const rc = eachOperation(vcpu, own, operation, command, arg, count, compat);
+  // gnttab_flush_tlb: nobody of the domain has a translation of what has been unmapped.
+  if (own.unmappedEntries) {
+    own.unmappedEntries = false;
+    flushVcpus(vcpu.domain, null);
+  }
+  return rc;
+}
+
+function eachOperation(
+  vcpu: Vcpu,
+  own: Grants,
+  operation: Operation,
+  command: number,
+  arg: bigint,
+  count: number,
+  compat: boolean,
+): number {
   const bytes = operation.bytes[compat ? 1 : 0];
   for (let i = 0; i < count; i++) {
     const at = arg + BigInt(i * bytes);
@@ -255,6 +275,6 @@ const HVM_COMMANDS: readonly number[] = [
 
 defineHypercall(HYPERVISOR_grant_table_op, (vcpu, args, compat) => {
   const command = Number(args[0]! & 0xffff_ffffn);
-  if (!HVM_COMMANDS.includes(command)) return -ENOSYS;
+  if (!vcpu.domain.isPv && !HVM_COMMANDS.includes(command)) return -ENOSYS;
   return grantTableOp(vcpu, command, args[1]!, Number(args[2]! & 0xffff_ffffn), compat);
 });

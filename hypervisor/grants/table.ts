@@ -12,10 +12,13 @@ import {
   GNTST_general_error,
   GNTST_okay,
   GNTTAB_NR_RESERVED_ENTRIES,
+  GTF_accept_transfer,
   GTF_permit_access,
   GTF_reading,
   GTF_readonly,
   GTF_sub_page,
+  GTF_transfer_committed,
+  GTF_transfer_completed,
   GTF_transitive,
   GTF_type_mask,
   GTF_writing,
@@ -23,6 +26,7 @@ import {
 import { DOMID_XEN } from "../abi/xen.ts";
 import type { Domain } from "../domain/domain.ts";
 import { isRam, isReadOnly } from "../memory/p2m.ts";
+import { PGT_writable_page } from "../memory/page-types.ts";
 import { unhook } from "../memory/physmap.ts";
 
 const PAGE_BYTES = 4096;
@@ -44,6 +48,8 @@ export interface ActiveEntry {
   gfn: number;
   /** Only a part may be used, and that only for copies. */
   isSubPage: boolean;
+  /** Writers hold the frame of a PV domain as writable. */
+  holdsType: boolean;
   start: number;
   length: number;
 }
@@ -105,6 +111,11 @@ export class SharedTable {
     domain.xenPages.splice(domain.xenPages.indexOf(mfn), 1);
     domain.hypervisor.pageTypes.unshare(mfn);
     domain.hypervisor.heap.putPage(mfn);
+  }
+
+  /** A PV guest maps Xen's pages by its own tables: this one still. */
+  private isMapped(mfn: number): boolean {
+    return this.domain.hypervisor.heap.referencesOf(mfn) > 1;
   }
 
   /** Status frames that `frames` frames of version 2 entries need. */
@@ -231,13 +242,30 @@ export class SharedTable {
         mfn,
         gfn: entry.frame,
         isSubPage,
+        holdsType: false,
         start: entry.pageOffset,
         length: entry.length,
       };
       this.active.set(ref, active);
     }
+    if (!readOnly && !this.holdWritable(ref, active)) return GNTST_general_error;
     this.count(ref, active, readOnly);
     return active;
+  }
+
+  /** The first writer makes sure that the frame is no page table; false if it is. */
+  private holdWritable(ref: number, active: ActiveEntry): boolean {
+    if (active.holdsType || !this.domain.isPv) return true;
+    const { pageTypes, heap } = this.domain.hypervisor;
+    if (pageTypes.getType(active.mfn, PGT_writable_page) === 0) {
+      active.holdsType = true;
+      return true;
+    }
+    if (active.reads + active.writes === 0) {
+      this.active.delete(ref);
+      heap.putPage(active.mfn);
+    }
+    return false;
   }
 
   /** Pins a transitive entry to the part of a frame that it leads to; the caller holds that with a pin of its own. */
@@ -254,7 +282,7 @@ export class SharedTable {
     if (active === undefined) {
       if (!this.domain.hypervisor.heap.getPage(target.mfn, this.domain.hypervisor.heap.ownerOf(target.mfn)))
         return GNTST_general_error;
-      active = { ...target, reads: 0, writes: 0, domid: user, gfn: -1, isSubPage: true };
+      active = { ...target, reads: 0, writes: 0, domid: user, gfn: -1, isSubPage: true, holdsType: false };
       this.active.set(ref, active);
     }
     this.count(ref, active, readOnly);
@@ -282,6 +310,10 @@ export class SharedTable {
     if (readOnly) active.reads--;
     else active.writes--;
     if (active.writes === 0 && !readOnly) this.setStatus(ref, 0, GTF_writing);
+    if (active.writes === 0 && active.holdsType) {
+      active.holdsType = false;
+      this.domain.hypervisor.pageTypes.putType(active.mfn);
+    }
     if (active.reads + active.writes > 0) return;
     this.setStatus(ref, 0, GTF_reading);
     this.active.delete(ref);
@@ -289,6 +321,29 @@ export class SharedTable {
   }
 
   // --- whole-table operations ------------------------------------------------------------------
+
+  /** gnttab_prepare_for_transfer: an entry that takes a frame from `giver`. @returns false if it is none */
+  commitTransfer(ref: number, giver: number): boolean {
+    if (ref >= this.entries) return false;
+    const { memory } = this.domain.hypervisor;
+    const at = this.at(ref);
+    if (memory.read16(at) !== GTF_accept_transfer || memory.read16(at + 2) !== giver) return false;
+    memory.write16(at, GTF_accept_transfer | GTF_transfer_committed);
+    return true;
+  }
+
+  /** The frame has come: says so, and to a PV guest which it is. @returns where the domain wants it */
+  completeTransfer(ref: number, mfn: number): number {
+    const { memory } = this.domain.hypervisor;
+    const at = this.at(ref);
+    const { frame } = this.read(ref);
+    if (this.domain.isPv) {
+      if (this.version === 1) memory.write32(at + 4, mfn);
+      else memory.write64(at + 8, BigInt(mfn));
+    }
+    memory.write16(at, memory.read16(at) | GTF_transfer_completed);
+    return frame;
+  }
 
   /** What the toolstack grants a daemon at start: the ring at `gfn`, in a reserved entry. */
   seed(ref: number, domid: number, gfn: number): void {
@@ -325,6 +380,7 @@ export class SharedTable {
     }
     const reserved = Array.from({ length: GNTTAB_NR_RESERVED_ENTRIES }, (_, ref) => this.read(ref));
     const status = reserved.map((_, ref) => this.domain.hypervisor.memory.read16(this.statusAt(ref)));
+    if (version === 1 && this.domain.isPv && this.statusFrames.some((mfn) => this.isMapped(mfn))) return -EBUSY;
     if (version === 1) {
       for (const { flags, frame } of reserved) {
         const type = flags & GTF_type_mask;

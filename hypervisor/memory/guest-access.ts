@@ -10,6 +10,7 @@ import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { linearToArena } from "./linear.ts";
 import { isRam, isReadOnly, P2M_INVALID } from "./p2m.ts";
+import { PGT_writable_page } from "./page-types.ts";
 
 const U64 = 0xffff_ffff_ffff_ffffn;
 const U32 = 0xffff_ffffn;
@@ -106,11 +107,19 @@ export function copyToPhysical(domain: Domain, address: number, bytes: Uint8Arra
 
 /**
  * Machine frame of `gfn` with a reference taken, for pages that Xen keeps using (vcpu_info, event words): the domain's
- * own writable RAM only. @returns -1 otherwise. Give it back with heap.putPage.
+ * own writable RAM only; of a PV domain nothing that is a page table. @returns -1 otherwise. Give it back with putOwnFrame.
  */
 export function getOwnFrame(domain: Domain, gfn: number): number {
   const type = domain.p2m.typeOf(gfn);
   if (type === P2M_INVALID || !isRam(type) || isReadOnly(type)) return -1;
   const mfn = domain.p2m.lookup(gfn);
-  return domain.hypervisor.heap.getPage(mfn, domain.domid) ? mfn : -1;
+  const { heap, pageTypes } = domain.hypervisor;
+  if (domain.isPv) return pageTypes.getPageAndType(mfn, domain.domid, PGT_writable_page) === 0 ? mfn : -1;
+  return heap.getPage(mfn, domain.domid) ? mfn : -1;
+}
+
+/** Lets a frame of getOwnFrame go. */
+export function putOwnFrame(domain: Domain, mfn: number): void {
+  if (domain.isPv) domain.hypervisor.pageTypes.putType(mfn);
+  domain.hypervisor.heap.putPage(mfn);
 }

@@ -112,6 +112,12 @@ export class PageTypes {
     this.heap.putPage(mfn);
   }
 
+  /** The frame goes to another owner, with nothing but its allocation. */
+  forget(mfn: number): void {
+    this.types[mfn] = PGT_none;
+    this.flags[mfn] = 0;
+  }
+
   private freed(mfn: number): void {
     this.types[mfn] = PGT_none;
     this.flags[mfn] = 0;
