@@ -7,7 +7,7 @@ import { bitsOf, type Emitter } from "./emitter.ts";
 import { type EmitTable, family } from "./table.ts";
 
 /** Pushes the upper 64 bits of the unsigned product of locals x and y; uses r, t. */
-function mulHigh(e: Emitter): void {
+export function mulHigh(e: Emitter): void {
   const { w, l } = e;
   const low = (local: number): void => {
     w.get(local);

@@ -2,6 +2,7 @@
 import * as U from "../uops/uop.ts";
 import { installAlu } from "./emit-alu.ts";
 import { installBits } from "./emit-bits.ts";
+import { installBmi } from "./emit-bmi.ts";
 import { installFloat } from "./emit-float.ts";
 import { installMove } from "./emit-move.ts";
 import { installMulDiv } from "./emit-muldiv.ts";
@@ -23,6 +24,7 @@ export function emitTable(): EmitTable {
     built = new Array<Emit | undefined>(U.U_KINDS).fill(undefined);
     installAlu(built);
     installBits(built);
+    installBmi(built);
     installMulDiv(built);
     installMove(built);
     installVector(built);

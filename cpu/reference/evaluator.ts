@@ -12,6 +12,7 @@ import { HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
 import { installArithmetic } from "./arithmetic.ts";
 import { installBits } from "./bits.ts";
+import { installBmi } from "./bmi.ts";
 import { installMove, push } from "./move.ts";
 import { type EvaluateTable, low, State, signed } from "./state.ts";
 import { installVector } from "./vector.ts";
@@ -20,6 +21,7 @@ function buildTable(): EvaluateTable {
   const table: EvaluateTable = new Array(U.U_FIRST_TERMINAL).fill(undefined);
   installArithmetic(table);
   installBits(table);
+  installBmi(table);
   installMove(table);
   installVector(table);
   return table;

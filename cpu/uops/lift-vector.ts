@@ -13,8 +13,10 @@ import {
   ROW_AVX,
   ROW_L256,
   ROW_MMX,
+  ROW_RW0,
   ROW_SSE,
   ROW_VEX,
+  ROW_WRITE0,
 } from "../decode/instruction.ts";
 import { MNEMONIC_NAMES, mnemonic } from "../decode/mnemonics.ts";
 import { ROW_FLAGS } from "../decode/table.ts";
@@ -109,7 +111,9 @@ export function lastSource(ins: Instruction): number {
 
 /** What every VEX-encoded instruction with a destination of 16 bytes does to the upper half of the register. */
 export function clearUpper(b: BlockBuilder, ins: Instruction): void {
-  if (isVex(ins) && ins.kind[0] === OP_XMM && ins.size[0] !== 32) b.vector(U_VZERO, upper(ins.reg[0]!), 0, 0);
+  const flags = ROW_FLAGS[ins.row]!;
+  if (flags & ROW_VEX && flags & (ROW_WRITE0 | ROW_RW0) && ins.kind[0] === OP_XMM && ins.size[0] !== 32)
+    b.vector(U_VZERO, upper(ins.reg[0]!), 0, 0);
 }
 
 /** Defines the meaning of these instructions and of their VEX-encoded forms, whose names have a V before them. */

@@ -150,6 +150,19 @@ export const U_BSR: number = take(4);
 export const U_TZCNT: number = take(4);
 export const U_LZCNT: number = take(4);
 export const U_POPCNT: number = take(4);
+/** BMI, sz 2 and 3: d = ~a & b; d = a & (a-1), a ^ (a-1), a & -a; d = a without the bits from b[7:0] on. All set flags. */
+export const U_ANDN: number = take(4);
+export const U_BLSR: number = take(4);
+export const U_BLSMSK: number = take(4);
+export const U_BLSI: number = take(4);
+export const U_BZHI: number = take(4);
+/** d = a shifted by b (modulo the size); d = a rotated right by imm (below the size). No flags. sz 2 and 3. */
+export const U_SHLX: number = take(4);
+export const U_SHRX: number = take(4);
+export const U_SARX: number = take(4);
+export const U_RORX: number = take(4);
+/** a = low half, then d = high half of rDX * b; no flags. sz 2 and 3. */
+export const U_MULX: number = take(4);
 /** d = byte swap d, 32 and 64 bits. */
 export const U_BSWAP32: number = take(1);
 export const U_BSWAP64: number = take(1);

@@ -57,6 +57,12 @@ export function differences(v: Vector, want: Outcome, got: Outcome): string[] {
         out.push(`xmm${n}: host ${hex(want.fx.subarray(at, at + 16))}, core ${hex(got.fx.subarray(at, at + 16))}`);
     }
   }
+  if (v.ymmh !== null)
+    for (let n = 0; n < 16; n++) {
+      const [at, end] = [n * 16, n * 16 + 16];
+      if (hex(want.ymmh.subarray(at, end)) !== hex(got.ymmh.subarray(at, end)))
+        out.push(`ymm${n} upper: host ${hex(want.ymmh.subarray(at, end))}, core ${hex(got.ymmh.subarray(at, end))}`);
+    }
   return out;
 }
 

@@ -5,7 +5,7 @@ import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
 import { ROW_COUNT, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
 import { LIFTERS } from "../../cpu/uops/builder.ts";
 import { FX_BYTES } from "../../src/conformance/vector.ts";
-import { generate, newWorld, type World } from "./generate.ts";
+import { type Group, generate, groupOf, newWorld, type World } from "./generate.ts";
 import type { Random } from "./random.ts";
 import { type Outcome, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
 
@@ -14,19 +14,17 @@ import { type Outcome, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
  * kernel (UMIP), a way into it, or depends on which further state the host has (XSAVE).
  */
 const HOST_STATE =
-  /^(SYSCALL|SYSENTER|SYSRET|SYSEXIT|RDTSCP?|RDPMC|RDRAND|RDSEED|RDPID|CPUID|XGETBV|SGDT|SIDT|SMSW|STR|SLDT|VM.*|STGI|CLGI|SKINIT|INVLPGA|MONITOR|MWAIT|XSAVE.*|XRSTOR.*|GETSEC)$/;
+  /^(SYSCALL|SYSENTER|SYSRET|SYSEXIT|RDTSCP?|RDPMC|RDRAND|RDSEED|RDPID|CPUID|XGETBV|SGDT|SIDT|SMSW|STR|SLDT|VM(CALL|CLEAR|FUNC|LAUNCH|LOAD|MCALL|PTRLD|PTRST|READ|RESUME|RUN|SAVE|WRITE|XOFF|XON)|STGI|CLGI|SKINIT|INVLPGA|MONITOR|MWAIT|XSAVE.*|XRSTOR.*|GETSEC)$/;
 /** Instructions that read selectors: which descriptors the host has must not matter. */
 const SELECTORS = /^(LAR|LSL|VERR|VERW|RETF|IRET|JMPF|CALLF|LSS|LFS|LGS)$/;
 
-const STATE = I.ROW_X87 | I.ROW_MMX | I.ROW_SSE;
-
-/** Rows of the opcode table that `freshVectors` makes vectors of: integer ones, those with x87, MMX or SSE state, or all. */
-export function rows64(group: "integer" | "fpu" | "all" = "all"): number[] {
+/** Rows of the opcode table that `freshVectors` makes vectors of. */
+export function rows64(group: Group | "all" = "all"): number[] {
   const rows: number[] = [];
   for (let row = 1; row < ROW_COUNT; row++) {
     const name = MNEMONIC_NAMES[ROW_MN[row]!]!;
     if (ROW_FLAGS[row]! & I.ROW_NO64 || LIFTERS[ROW_MN[row]!] === undefined || HOST_STATE.test(name)) continue;
-    if (group !== "all" && ((ROW_FLAGS[row]! & STATE) !== 0) !== (group === "fpu")) continue;
+    if (group !== "all" && groupOf(row) !== group) continue;
     rows.push(row);
   }
   return rows;
@@ -168,6 +166,7 @@ export function* invalidVectors(r: Random, rows: readonly number[], count: numbe
       rflags: 0x202 | (r.u32() & 0x8d5),
       mem: mem.slice(),
       fx: null,
+      ymmh: null,
       mask: 0x40ed5,
       row: found.kind,
     };
@@ -205,6 +204,11 @@ export function toLine(id: string, v: Vector, out: Outcome): string {
     fx.set(v.fx.subarray(5, 24), 5);
     fx.set(v.fx.subarray(28, 32), 28);
     after.fx = hex(fx);
+  }
+  if (v.ymmh !== null) {
+    line.ymmh = hex(v.ymmh);
+    const ymmh = hex(out.ymmh);
+    if (ymmh !== line.ymmh) after.ymmh = ymmh;
   }
   line.out = after;
   return JSON.stringify(line);

@@ -5,6 +5,7 @@ import { MNEMONIC_NAMES } from "../../cpu/decode/mnemonics.ts";
 import { ROW_COUNT, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.ts";
 import { LIFTERS } from "../../cpu/uops/builder.ts";
 import { ALL, SYSTEM, undefinedFlags } from "./flags.ts";
+import { encodeVex, steerVex, upperHalves } from "./generate-vex.ts";
 import { hostIsAmd } from "./host.ts";
 import type { Random } from "./random.ts";
 import { controls, fxImage, setNumbers, setST, setXmm } from "./state.ts";
@@ -49,7 +50,7 @@ function value(r: Random): bigint {
 
 /** Instructions whose result depends on more than the vector says, or that enter the kernel. */
 const EXCLUDED =
-  /^(SYSCALL|SYSENTER|SYSRET|SYSEXIT|INT|INTO|RDTSC|RDTSCP|RDPMC|RDRAND|RDSEED|CPUID|XGETBV|XSETBV|(RD|WR)[FG]SBASE|S[GIL]DT|SMSW|STR|SLDT|LDS|LES|LFS|LGS|LSS|IRET|CALLF|JMPF|RETF|LAR|LSL|VERR|VERW|PUSHF|POPF|XSAVE.*|XRSTOR.*|FXSAVE.*|FXRSTOR.*|RDPID|RDPKRU|WRPKRU|MONITOR|MWAIT|VM.*|INV.*|STGI|CLGI|SKINIT|GETSEC|XABORT|ENQCMD|PUSH[A-Z]S|POP[A-Z]S|CLZERO|RSM|UD0|UD1|PTWRITE|SWAPGS|HLT|ICEBP|INT1)$/;
+  /^(SYSCALL|SYSENTER|SYSRET|SYSEXIT|INT|INTO|RDTSC|RDTSCP|RDPMC|RDRAND|RDSEED|CPUID|XGETBV|XSETBV|(RD|WR)[FG]SBASE|S[GIL]DT|SMSW|STR|SLDT|LDS|LES|LFS|LGS|LSS|IRET|CALLF|JMPF|RETF|LAR|LSL|VERR|VERW|PUSHF|POPF|XSAVE.*|XRSTOR.*|FXSAVE.*|FXRSTOR.*|RDPID|RDPKRU|WRPKRU|MONITOR|MWAIT|VM(CALL|CLEAR|FUNC|LAUNCH|LOAD|MCALL|PTRLD|PTRST|READ|RESUME|RUN|SAVE|WRITE|XOFF|XON)|INV.*|STGI|CLGI|SKINIT|GETSEC|XABORT|ENQCMD|PUSH[A-Z]S|POP[A-Z]S|CLZERO|RSM|UD0|UD1|PTWRITE|SWAPGS|HLT|ICEBP|INT1)$/;
 
 interface Shape {
   row: number;
@@ -84,13 +85,21 @@ function shapeOf(row: number): Shape {
   return { row, prefix, opcode, range, digit, form, modrm };
 }
 
-/** Rows for `group` in code of `size` bits: integer instructions, or those with x87, MMX and SSE state. */
-export function rowsOf(group: "integer" | "fpu", size: CodeSize = 64): number[] {
+/** What a row is about: integer registers, x87, MMX and SSE state, or it is VEX-encoded. */
+export type Group = "integer" | "fpu" | "vex";
+
+export function groupOf(row: number): Group {
+  const flags = ROW_FLAGS[row]!;
+  if (flags & I.ROW_VEX) return "vex";
+  return flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE) ? "fpu" : "integer";
+}
+
+/** Rows of `group` in code of `size` bits. */
+export function rowsOf(group: Group, size: CodeSize = 64): number[] {
   const rows: number[] = [];
   for (let row = 1; row < ROW_COUNT; row++) {
     const flags = ROW_FLAGS[row]!;
-    const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE)) !== 0;
-    if (fpu !== (group === "fpu") || flags & ((size === 64 ? I.ROW_NO64 : I.ROW_ONLY64) | I.ROW_PRIV)) continue;
+    if (groupOf(row) !== group || flags & ((size === 64 ? I.ROW_NO64 : I.ROW_ONLY64) | I.ROW_PRIV)) continue;
     if (LIFTERS[ROW_MN[row]!] === undefined) continue;
     if (EXCLUDED.test(MNEMONIC_NAMES[ROW_MN[row]!]!)) continue;
     if (/\b[SCD][a-z]?\b,|,[SCD][wdqy]\b/.test(ROW_TEXT[row]!)) continue;
@@ -139,7 +148,7 @@ function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): 
   const size = ins.size[memory]!;
   const window = windowOf(codeSize);
   let target = BigInt(window + 16 + r.below(WINDOW_BYTES - 32 - Math.min(size, 128)));
-  if (size >= 16 && r.chance(80)) target &= ~15n;
+  if (size >= 16 && r.chance(80)) target &= size === 32 ? ~31n : ~15n;
   // The header of an FXSAVE image has the processor's MXCSR mask: only what follows lies in the window.
   if (size >= 512) target = BigInt(window - 32 - 16 * r.below(8));
   else if (r.chance(3))
@@ -172,6 +181,7 @@ export interface World {
   gpr: bigint[];
   mem: Uint8Array;
   fx: Uint8Array;
+  ymmh: Uint8Array;
 }
 
 function randomMemory(r: Random): Uint8Array {
@@ -198,7 +208,7 @@ function refreshOperand(r: Random, mem: Uint8Array, gpr: readonly bigint[], numb
 }
 
 export function newWorld(r: Random): World {
-  return { gpr: registers(r, 64), mem: randomMemory(r), fx: fxImage(r) };
+  return { gpr: registers(r, 64), mem: randomMemory(r), fx: fxImage(r), ymmh: upperHalves(r, () => fxImage(r)) };
 }
 
 /** The registers of `world` with new values where the instruction looks. */
@@ -224,9 +234,24 @@ function imageOf(r: Random, row: number, world: World | null): Uint8Array {
   return fx;
 }
 
+/** Upper halves, for all that touches them and for some of the instructions that must not. */
+function upperHalvesOf(r: Random, row: number, world: World | null): Uint8Array | null {
+  const flags = ROW_FLAGS[row]!;
+  if (!(flags & I.ROW_AVX) && !(flags & I.ROW_SSE && r.chance(10))) return null;
+  if (world === null) return upperHalves(r, () => fxImage(r));
+  const ymmh = world.ymmh.slice();
+  const fresh = fxImage(r);
+  for (let i = 0; i < 4; i++)
+    if (ins.kind[i] === I.OP_XMM) {
+      const at = (ins.reg[i]! & 15) * 16;
+      ymmh.set(fresh.subarray(160 + at, 176 + at), at);
+    }
+  return ymmh;
+}
+
 /** One random vector for opcode-table row `row`, or null where the encoding came out invalid or as another instruction. */
 export function generate(r: Random, row: number, size: CodeSize = 64, world: World | null = null): Vector | null {
-  const bytes = encode(r, row, size);
+  const bytes = ROW_FLAGS[row]! & I.ROW_VEX ? encodeVex(r, row, size) : encode(r, row, size);
   if (decode(ins, bytes, 0, 15, size) !== I.DECODE_OK || ins.row !== row) return null;
   const flags = ROW_FLAGS[row]!;
   // A branch to itself would be stepped for ever.
@@ -247,7 +272,7 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
   }
   const name = MNEMONIC_NAMES[ins.mn]!;
   if (name === "XLAT") gpr[3] = BigInt(window);
-  if (name.startsWith("MASKMOV")) gpr[7] = BigInt(window + r.below(200));
+  if (/^V?MASKMOV(Q|DQU)/.test(name)) gpr[7] = BigInt(window + r.below(200));
   if (name === "ENTER" || name === "LEAVE") gpr[5] = BigInt(window + 64 + r.below(100));
   if (/^BT/.test(name) && ins.kind[0] === I.OP_MEM && ins.kind[1] === I.OP_GPR && r.chance(90))
     gpr[ins.reg[1]!] = BigInt.asUintN(size === 64 ? 64 : 32, BigInt(r.below(512) - 256));
@@ -255,7 +280,7 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
   if (/^I?DIV$/.test(name) && r.chance(60)) gpr[2] = r.pick([0n, size === 64 ? 0xffffffffffffffffn : 0xffffffffn, 1n]);
   const mem = world === null ? randomMemory(r) : world.mem.slice();
   const rflags = 0x202 | (r.u32() & (ALL | (r.chance(30) ? 0x400 : 0)));
-  const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE)) !== 0 || name.startsWith("FX");
+  const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE | I.ROW_AVX)) !== 0 || name.startsWith("FX");
   if (fpu && world === null) setNumbers(r, mem, 0, WINDOW_BYTES);
   if (world !== null) refreshOperand(r, mem, gpr, fpu);
   if (/^SH[LR]D$/.test(name) && ins.size[0] === 2) {
@@ -264,5 +289,8 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
     if ((count & 31) > 16) return null;
   }
   const mask = (ALL | SYSTEM) & ~undefinedFlags(ins, gpr);
-  return { size, code, gpr, rflags, mem, fx: fpu ? imageOf(r, row, world) : null, mask, row: ROW_TEXT[row]! };
+  const fx = fpu ? imageOf(r, row, world) : null;
+  const ymmh = fx === null ? null : upperHalvesOf(r, row, world);
+  if (fx !== null && ymmh !== null) steerVex(r, ins, gpr, fx, ymmh, size);
+  return { size, code, gpr, rflags, mem, fx, ymmh, mask, row: ROW_TEXT[row]! };
 }

@@ -4,16 +4,23 @@ import { existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { FX_BYTES, type Outcome, type Vector, WINDOW_BYTES } from "./vector.ts";
+import { FX_BYTES, type Outcome, type Vector, WINDOW_BYTES, YMMH_BYTES } from "./vector.ts";
 
 const SOURCE = fileURLToPath(new URL("./step-oracle.c", import.meta.url));
 const CODE_BYTES = 32;
-const REQUEST_BYTES = 16 * 8 + 8 + CODE_BYTES + 8 + WINDOW_BYTES + FX_BYTES;
-const RESPONSE_BYTES = 8 + 16 * 8 + 16 + WINDOW_BYTES + FX_BYTES;
+const REQUEST_BYTES = 16 * 8 + 8 + CODE_BYTES + 8 + WINDOW_BYTES + FX_BYTES + YMMH_BYTES;
+const RESPONSE_BYTES = 8 + 16 * 8 + 16 + WINDOW_BYTES + FX_BYTES + YMMH_BYTES;
 
 /** True where there is an x86-64 processor and a C compiler to ask it with. */
 export function hasHost(): boolean {
   return process.platform === "linux" && process.arch === "x64" && spawnSync("gcc", ["--version"]).status === 0;
+}
+
+/** True if the host's processor has the feature, in Linux's names. */
+export function hostHas(feature: string): boolean {
+  return (
+    existsSync("/proc/cpuinfo") && new RegExp(`^flags.* ${feature}\\b`, "m").test(readFileSync("/proc/cpuinfo", "utf8"))
+  );
 }
 
 /** Where vendors differ, the core follows the model; vectors need that of the host. */
@@ -40,9 +47,10 @@ export function askHost(vectors: readonly Vector[]): Outcome[] {
     request.fill(0xcc, at, at + CODE_BYTES);
     request.set(v.code, at);
     at = request.writeUInt32LE(v.code.length, at + CODE_BYTES);
-    at = request.writeUInt32LE((v.fx === null ? 0 : 1) | (v.size << 8), at);
+    at = request.writeUInt32LE((v.fx === null ? 0 : 1) | (v.ymmh === null ? 0 : 2) | (v.size << 8), at);
     request.set(v.mem, at);
     if (v.fx !== null) request.set(v.fx, at + WINDOW_BYTES);
+    if (v.ymmh !== null) request.set(v.ymmh, at + WINDOW_BYTES + FX_BYTES);
   });
   const run = spawnSync(binary(), [], { input: request, maxBuffer: RESPONSE_BYTES * vectors.length + 4096 });
   if (run.status !== 0 || run.stdout.length !== RESPONSE_BYTES * vectors.length)
@@ -66,6 +74,9 @@ export function askHost(vectors: readonly Vector[]): Outcome[] {
       rflags,
       mem: new Uint8Array(run.stdout.subarray(at, at + WINDOW_BYTES)),
       fx: new Uint8Array(run.stdout.subarray(at + WINDOW_BYTES, at + WINDOW_BYTES + FX_BYTES)),
+      ymmh: new Uint8Array(
+        run.stdout.subarray(at + WINDOW_BYTES + FX_BYTES, at + WINDOW_BYTES + FX_BYTES + YMMH_BYTES),
+      ),
     };
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Writes a vector file with the answers of the host's processor, for `xenoscope conformance`:
  * npx tsx test/oracle/make-vectors.ts FILE [--seed N] [--per-row N] [--per-instruction N] [--invalid N]
- *   [--group integer|fpu] [--only REGEXP] [--shared]
+ *   [--group integer|fpu|vex] [--only REGEXP] [--shared]
  * FILE is compressed if its name ends in .gz. --only takes rows of the opcode table; --shared makes a small file.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
@@ -35,7 +35,7 @@ if (file === undefined || !hasHost()) {
 const BATCH = 5000;
 const pattern = new RegExp(values.only);
 const { group } = values;
-if (group !== "all" && group !== "integer" && group !== "fpu") throw new Error(`no group ${group}`);
+if (group !== "all" && group !== "integer" && group !== "fpu" && group !== "vex") throw new Error(`no group ${group}`);
 const rows = rows64(group).filter((row) => pattern.test(ROW_TEXT[row]!));
 const r = new Random(Number(values.seed));
 const out = openSync(file, "w");

@@ -34,9 +34,10 @@ struct request {
   uint64_t rflags;
   uint8_t code[32];
   uint32_t code_length;
-  uint32_t what; /* bit 0: fx counts; bits 15..8: code size 16, 32 or 64 */
+  uint32_t what; /* bit 0: fx counts; bit 1: ymmh counts (else zeros); bits 15..8: code size 16, 32 or 64 */
   uint8_t mem[256];
   uint8_t fx[512];
+  uint8_t ymmh[256]; /* upper halves of the YMM registers */
 };
 
 struct response {
@@ -47,7 +48,16 @@ struct response {
   uint64_t rflags;
   uint8_t mem[256];
   uint8_t fx[512];
+  uint8_t ymmh[256];
 };
+
+/* The XSAVE image in the standard format (SDM volume 1, 13.4), as far as this program knows it. */
+#define XSTATE_BYTES 16384
+#define XSTATE_BV 512
+#define XSTATE_AVX 576
+#define NT_X86_XSTATE 0x202
+static uint8_t xstate[XSTATE_BYTES] __attribute__((aligned(64)));
+static size_t xstate_bytes;
 
 static void die(const char *what) {
   fprintf(stderr, "step-oracle: %s: %s\n", what, strerror(errno));
@@ -82,6 +92,23 @@ static void subject(void) {
   ((void (*)(void))code)();
 }
 
+/* Gives the subject x87, SSE and AVX state; what else the processor has stays as it is. */
+static void set_state(pid_t pid, const uint8_t *fx, const uint8_t *ymmh) {
+  struct iovec v = {xstate, xstate_bytes};
+  memcpy(xstate, fx, 464); /* the rest of the legacy area is the kernel's */
+  memcpy(xstate + XSTATE_AVX, ymmh, 256);
+  xstate[XSTATE_BV] |= 7;
+  if (ptrace(PTRACE_SETREGSET, pid, NT_X86_XSTATE, &v)) die("setregset");
+}
+
+static void get_state(pid_t pid, uint8_t *fx, uint8_t *ymmh) {
+  struct iovec v = {xstate, sizeof xstate};
+  if (ptrace(PTRACE_GETREGSET, pid, NT_X86_XSTATE, &v)) die("getregset");
+  memcpy(fx, xstate, 512);
+  if (xstate[XSTATE_BV] & 4) memcpy(ymmh, xstate + XSTATE_AVX, 256);
+  else memset(ymmh, 0, 256);
+}
+
 static void transfer(pid_t pid, int out, void *local, uint64_t remote, size_t bytes) {
   struct iovec l = {local, bytes}, r = {(void *)remote, bytes};
   ssize_t n = out ? process_vm_writev(pid, &l, 1, &r, 1, 0) : process_vm_readv(pid, &l, 1, &r, 1, 0);
@@ -96,6 +123,10 @@ int main(void) {
   if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) die("subject did not start");
   struct user_regs_struct idle;
   if (ptrace(PTRACE_GETREGS, pid, 0, &idle)) die("getregs");
+  struct iovec whole = {xstate, sizeof xstate};
+  const int avx = __builtin_cpu_supports("avx") && ptrace(PTRACE_GETREGSET, pid, NT_X86_XSTATE, &whole) == 0;
+  xstate_bytes = whole.iov_len;
+  static const uint8_t no_ymmh[256];
 
   static struct request q;
   static struct response p;
@@ -120,7 +151,9 @@ int main(void) {
     r.r12 = q.gpr[12], r.r13 = q.gpr[13], r.r14 = q.gpr[14], r.r15 = q.gpr[15];
     r.rip = start, r.eflags = q.rflags, r.orig_rax = -1, r.fs_base = 0, r.gs_base = 0;
     if (ptrace(PTRACE_SETREGS, pid, 0, &r)) die("setregs");
-    if (ptrace(PTRACE_SETFPREGS, pid, 0, q.what & 1 ? (void *)q.fx : (void *)initial)) die("setfpregs");
+    const uint8_t *fx = q.what & 1 ? q.fx : initial;
+    if (avx) set_state(pid, fx, q.what & 2 ? q.ymmh : no_ymmh);
+    else if (ptrace(PTRACE_SETFPREGS, pid, 0, (void *)fx)) die("setfpregs");
     p.sig = 0;
     for (p.steps = 1;; p.steps++) {
       if (ptrace(PTRACE_SINGLESTEP, pid, 0, 0)) die("singlestep");
@@ -144,7 +177,8 @@ int main(void) {
     memcpy(p.gpr, out, sizeof out);
     p.rip = r.rip, p.rflags = r.eflags;
     transfer(pid, 0, p.mem, WINDOW, 256);
-    if (ptrace(PTRACE_GETFPREGS, pid, 0, p.fx)) die("getfpregs");
+    if (avx) get_state(pid, p.fx, p.ymmh);
+    else if (ptrace(PTRACE_GETFPREGS, pid, 0, p.fx)) die("getfpregs");
     if (fwrite(&p, sizeof p, 1, stdout) != 1) die("write");
   }
   ptrace(PTRACE_KILL, pid, 0, 0);

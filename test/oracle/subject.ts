@@ -38,6 +38,7 @@ import {
   type Vector,
   WINDOW,
   WINDOW_BYTES,
+  YMMH_BYTES,
 } from "./vector.ts";
 
 const MEMORY = 4 << 20;
@@ -79,7 +80,8 @@ export class Subject {
     const { i32 } = core;
     i32[A.CR0 >>> 2] = B.CR0_PE | B.CR0_PG | B.CR0_WP | B.CR0_NE | B.CR0_MP | B.CR0_ET | B.CR0_AM;
     i32[A.CR3 >>> 2] = 0x1000;
-    i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT;
+    i32[A.CR4 >>> 2] = B.CR4_PAE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT | B.CR4_OSXSAVE;
+    i32[A.XCR0 >>> 2] = 7;
     i32[A.EFER >>> 2] = B.EFER_LMA | B.EFER_LME | B.EFER_SCE | B.EFER_NXE;
     i32[A.CPL >>> 2] = 3;
     core.controls.delivery = DELIVERY_NONROOT;
@@ -138,6 +140,9 @@ export class Subject {
     for (let n = 0; n < 16; n++) core.setSlot(n * 8, v.gpr[n]!);
     setFlags(core, v.rflags);
     if (v.fx !== null) loadFx(core, v.fx);
+    const uppers = A.XMM + A.YMM_UPPER_BYTES;
+    if (v.ymmh === null) u8.fill(0, uppers, uppers + YMMH_BYTES);
+    else u8.set(v.ymmh, uppers);
     i32[A.RIP >>> 2] = start;
     i32[(A.RIP + 4) >>> 2] = 0;
     i32[A.EXIT_REASON >>> 2] = 0;
@@ -168,6 +173,7 @@ export class Subject {
       rflags: getFlags(core),
       mem: u8.slice(data + (WINDOW - DATA), data + (WINDOW - DATA) + WINDOW_BYTES),
       fx,
+      ymmh: u8.slice(uppers, uppers + YMMH_BYTES),
     };
   }
 

@@ -22,6 +22,7 @@ export const WINDOW = 0x50000800;
 export const WINDOW_BYTES = 256;
 /** Bytes of an FXSAVE image that are registers (the rest is reserved or for software). */
 export const FX_BYTES = 512;
+export const YMMH_BYTES = 256;
 
 export interface Vector {
   size: CodeSize;
@@ -32,6 +33,8 @@ export interface Vector {
   mem: Uint8Array;
   /** FXSAVE image (64-bit form), if the instruction touches x87, MMX or SSE state. */
   fx: Uint8Array | null;
+  /** Upper halves of YMM0..15, if the instruction touches them or might; null: zeros, not compared. */
+  ymmh: Uint8Array | null;
   /** Flags to compare after it. */
   mask: number;
   /** The opcode table's line. */
@@ -46,4 +49,5 @@ export interface Outcome {
   rflags: number;
   mem: Uint8Array;
   fx: Uint8Array;
+  ymmh: Uint8Array;
 }

@@ -95,6 +95,8 @@ function prepare(kind: number, random: Random): void {
   }
   if (name === "setcc" && random.below(4) === 0) d = random.below(4) * 8 + 1;
   if (/^(lea|ea16)/.test(name)) [b, disp, c] = [register(), random.next() | 0, c & 3];
+  if (/^(andn|bzhi|shlx|shrx|sarx|mulx)/.test(name)) b = register();
+  if (/^rorx/.test(name)) imm = random.below(name.endsWith("64") ? 64 : 32);
   if (/^mov_ri64/.test(name)) disp = random.next() | 0;
   if (/^(shl|shr|sar|rol|ror)_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
   if (/^vsh|^vsar/.test(name) && random.below(2)) imm = random.below(70);
