@@ -2,14 +2,14 @@
  * AVX and AVX2 instructions that access memory element by element: VMASKMOVPS and its like, VPGATHERDD and its like (SDM volume 2).
  * Only elements whose mask has its top bit set are accessed, so only they fault.
  */
-import { BUS_DATA, MODE, S_SEGBASE, S_T5, SLOTS, XMM_STRIDE, YMM_UPPER_BYTES } from "../arena.ts";
+import { BUS_DATA, FAULT_VECTOR, MODE, S_SEGBASE, S_T5, SLOTS, XMM_STRIDE, YMM_UPPER_BYTES } from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_SS } from "../core.ts";
 import { SEG_SS } from "../decode/instruction.ts";
 import { KIND_CURRENT, probeWrite, readSlow, writeSlow } from "../mmu/access.ts";
 import { segmentAllows } from "../system/segcheck.ts";
 import { defineHelper } from "../uops/helpers.ts";
 import { in64BitMode } from "../uops/helpers-integer.ts";
-import { C_SCALE_MASK, H_OK, MODE_FLAT } from "../uops/uop.ts";
+import { C_SCALE_MASK, C_STACK, H_FAULT, H_OK, MODE_FLAT } from "../uops/uop.ts";
 import { vectorAt } from "./simd-lanes.ts";
 
 const D = 2;
@@ -69,7 +69,8 @@ export const HELPER_MASK_STORE: number = defineHelper("masked store", (core, u) 
     if (!selected(core, mask, at, size)) continue;
     linear(core, at);
     const r = probeWrite(core, linearLo, linearHi, size, KIND_CURRENT);
-    if (r !== H_OK) return r;
+    const stack = core.u8[u + C]! & C_STACK && core.i32[FAULT_VECTOR >>> 2] === VEC_GP;
+    if (r !== H_OK) return r === H_FAULT && stack ? raise(core, VEC_SS) : r;
   }
   for (let at = 0; at < bytes; at += size) {
     if (!selected(core, mask, at, size)) continue;

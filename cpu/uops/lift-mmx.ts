@@ -111,11 +111,12 @@ defineLifter(
   guarded((b, ins) => {
     b.helper(HELPER_MMX_READ, V_T0, ins.reg[0]!);
     b.helper(HELPER_MMX_READ, V_T1, ins.reg[1]!);
+    // AMD's processors enter MMX state even if the store then faults.
+    b.helper(HELPER_MMX_ENTER);
     b.address(S_RDI, S_ZERO, 0, 0, ins.seg, ins.addrSize, 8, true);
     b.m(U.U_LOADW + 3, S_T0);
     b.helper(HELPER_MASKMOV, V_T0, V_T1, 0, 8);
     b.m(U.U_STORE + 3, S_T0);
-    b.helper(HELPER_MMX_ENTER);
   }),
   MN.MN_MASKMOVQ,
 );
