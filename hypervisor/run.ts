@@ -149,7 +149,10 @@ function schedule(hv: Hypervisor, p: PhysicalCpu): void {
   if (next === null) return;
   hv.chargeXen("schedule", COST_CONTEXT_SWITCH);
   next.isRunning = true;
-  if (next.pv !== null) next.pv.checkEvents = true;
+  if (next.pv !== null) {
+    next.pv.checkEvents = true;
+    next.pv.segmentsStale = true;
+  }
   next.processor = p.index;
   next.core.activate();
   setRunstate(next, RUNSTATE_running, p.cycle);

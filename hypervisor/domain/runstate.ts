@@ -44,6 +44,10 @@ export function runstateInfo(vcpu: Vcpu, compat: boolean, now: number): DataView
 export function updateRunstateArea(vcpu: Vcpu): void {
   const area = vcpu.runstateArea;
   if (area === null) return;
+  if (vcpu.pv !== null && !vcpu.pv.kernelMode) {
+    vcpu.pv.runstateAreaStale = true;
+    return;
+  }
   const { compat, vmAssist } = vcpu.domain;
   const entry = compat ? 4 : 8;
   // The area holds the sums as of the last change; the guest adds what has passed since state_entry_time.

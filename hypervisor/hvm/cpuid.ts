@@ -18,6 +18,8 @@ const SIGNATURE = [0x566e6558, 0x65584d4d, 0x4d4d566e] as const;
 const CPUID_OSXSAVE = 1 << 27;
 const APIC_ID_STEP = 2;
 
+/** Leaf 0x40000002 ECX: MMU_PT_UPDATE_PRESERVE_AD works. */
+const PT_UPDATE_PRESERVE_AD = 1;
 /** Features of leaf 0x40000003: TSC is reliable, RDTSCP exists. */
 const TSC_RELIABLE = 2;
 const TSC_RDTSCP = 4;
@@ -81,7 +83,8 @@ function setTopology(vcpu: Vcpu, leaf: number, subleaf: number, r: CpuidLeaf): v
   } else if (leaf === 0x80000008 && vcpu.domain.hypervisor.cpu === "amd") r.ecx = logical - 1;
 }
 
-function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): CpuidLeaf {
+/** Leaf 0x40000000 + `index` of any guest (cpuid_hypervisor_leaves). */
+export function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): CpuidLeaf {
   const leaves = vcpu.domain.cpuPolicy.xenLeaves;
   if (index > leaves) return answer(0, 0, 0, 0);
   switch (index) {
@@ -90,13 +93,18 @@ function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): CpuidLeaf {
     case 1:
       return answer((XEN_MAJOR << 16) | XEN_MINOR, 0, 0, 0);
     case 2:
-      return answer(1, MSR_XEN_HYPERCALL_PAGE, 0, 0);
+      return answer(1, MSR_XEN_HYPERCALL_PAGE, vcpu.pv === null ? 0 : PT_UPDATE_PRESERVE_AD, 0);
     case 3:
       if (subleaf === 0) return answer(TSC_RELIABLE | TSC_RDTSCP, 0, CPU_KHZ, 0);
       if (subleaf === 1) return answer(0, 0, TSC_SCALE.mul, TSC_SCALE.shift & 0xff);
       return subleaf === 2 ? answer(CPU_KHZ, 0, 0, 0) : answer(0, 0, 0, 0);
     case 4:
+      if (vcpu.pv !== null) return answer(0, 0, 0, 0);
       return subleaf === 0 ? answer(HVM_FEATURES, vcpu.id, vcpu.domain.domid, 0) : answer(0, 0, 0, 0);
+    case 5:
+      // Width of machine addresses that a PV guest may see.
+      if (vcpu.pv === null || subleaf !== 0) return answer(0, 0, 0, 0);
+      return answer(0, 32 - Math.clz32(vcpu.domain.hypervisor.heap.frames) + 12, 0, 0);
     default:
       return answer(0, 0, 0, 0);
   }

@@ -11,6 +11,7 @@ import { SHADOW_MOV_SS, SHADOW_STI } from "../../cpu/system/mode.ts";
 import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_INJECT } from "../hypercalls/costs.ts";
+import { upcallDue } from "../pv/upcall.ts";
 import { CPU_FREQUENCY, nsToCycles } from "../time/frequency.ts";
 import { apicIdOf } from "./cpuid.ts";
 import { initByApic, startByApic } from "./vcpu-init.ts";
@@ -138,6 +139,7 @@ export class HvmInterrupts implements GuestInterrupts {
 
 /** hvm_local_events_need_delivery: an interrupt or NMI would be taken now, if the vcpu ran. Its core must be active. */
 export function eventsNeedDelivery(vcpu: Vcpu): boolean {
+  if (vcpu.pv !== null) return upcallDue(vcpu);
   const { i32 } = vcpu.core;
   if (i32[NMI_PENDING >>> 2] !== 0) return true;
   if ((i32[INTERRUPTIBILITY >>> 2]! & (SHADOW_STI | SHADOW_MOV_SS)) !== 0) return false;

@@ -5,6 +5,15 @@
  */
 /** VM exit and entry: the hardware's share and saving the registers. */
 export const COST_EXIT = 1000;
+/** PV: SYSCALL into Xen and SYSRET out of it; an exception through Xen's IDT and IRET. */
+export const COST_PV_SYSCALL = 150;
+export const COST_PV_TRAP = 500;
+/** Writing a bounce frame; reading an IRET frame; loading CR3 for the other half of the guest. */
+export const COST_PV_BOUNCE = 100;
+export const COST_PV_IRET = 100;
+export const COST_PV_TOGGLE = 100;
+/** Decoding and emulating a privileged instruction. */
+export const COST_PV_EMULATE = 700;
 /** From the exit to the handler of a hypercall, and back. */
 export const COST_HYPERCALL = 150;
 /** One call of a multicall. */

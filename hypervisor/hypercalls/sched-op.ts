@@ -4,6 +4,7 @@ import { RFLAGS_SYS } from "../../cpu/arena.ts";
 import { FLAG_IF } from "../../cpu/flags.ts";
 import { EFAULT, EINVAL, ENOSPC, ENOSYS, EPERM, ESRCH } from "../abi/errno.ts";
 import { HYPERVISOR_sched_op } from "../abi/hypercall.ts";
+import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
 import {
   SCHEDOP_block,
   SCHEDOP_pin_override,
@@ -43,7 +44,8 @@ defineHypercall(HYPERVISOR_sched_op, (vcpu, args, compat) => {
       return 0;
     case SCHEDOP_block:
       // vcpu_block_enable_events: for an HVM guest "enabling events" is RFLAGS.IF.
-      vcpu.core.i32[RFLAGS_SYS >>> 2]! |= FLAG_IF;
+      if (vcpu.pv !== null) domain.hypervisor.memory.write8(vcpu.info + VCPU_INFO_UPCALL_MASK, 0);
+      else vcpu.core.i32[RFLAGS_SYS >>> 2]! |= FLAG_IF;
       blockVcpu(vcpu);
       return 0;
     case SCHEDOP_shutdown: {

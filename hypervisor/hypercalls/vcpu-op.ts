@@ -26,6 +26,7 @@ import { runstateInfo, updateRunstateArea } from "../domain/runstate.ts";
 import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { HVM_CONTEXT_BYTES, initialiseFromContext } from "../hvm/vcpu-context.ts";
 import { getOwnFrame, readGuest, writeGuest } from "../memory/guest-access.ts";
+import { contextBytes, initialisePvVcpu } from "../pv/vcpu-context.ts";
 import { updateVcpuTime } from "../time/pv-clock.ts";
 import { sendTimerEvent, setPeriodic, setSingleshot, stopSingleshot } from "../time/timers.ts";
 import { defineHypercall } from "./dispatch.ts";
@@ -39,10 +40,11 @@ type VcpuOp = (target: Vcpu, arg: bigint, caller: Vcpu, compat: boolean) => numb
 const OPS: Readonly<Record<number, VcpuOp>> = {
   [VCPUOP_initialise](target, arg, caller) {
     if (target.usesDummyInfo) return -EINVAL;
-    const context = readGuest(caller, arg, HVM_CONTEXT_BYTES);
+    const { pv } = target.domain;
+    const context = readGuest(caller, arg, pv === null ? HVM_CONTEXT_BYTES : contextBytes(pv.is32bit));
     if (context === null) return -EFAULT;
     if (target.isInitialised) return -EEXIST;
-    return initialiseFromContext(target, context);
+    return pv === null ? initialiseFromContext(target, context) : initialisePvVcpu(target, context);
   },
   [VCPUOP_up](target) {
     if (!target.isInitialised) return -EINVAL;
@@ -137,7 +139,8 @@ function readHandle(caller: Vcpu, arg: bigint, compat: boolean): bigint | null {
 
 /** Makes an NMI pending; it is taken at the vcpu's next cut. */
 export function sendNmi(target: Vcpu): void {
-  target.core.i32[coreWord(target.core, NMI_PENDING) >>> 2] = 1;
+  if (target.pv !== null) target.pv.nmiPending = true;
+  else target.core.i32[coreWord(target.core, NMI_PENDING) >>> 2] = 1;
   target.kick();
 }
 

@@ -69,6 +69,8 @@ export class PvAddressSpace {
   private readonly areaL1: number[] = [];
   /** L1 tables with the 4-byte machine-to-phys table. */
   private readonly compatL1: number[] = [];
+  /** Machine frame of Xen's part of every vcpu's GDT. */
+  readonly reservedGdtMfn: number;
 
   constructor(domain: Domain, is32bit: boolean) {
     this.domain = domain;
@@ -84,6 +86,7 @@ export class PvAddressSpace {
       this.areaL1.push(l1);
     }
     const reserved = domain.allocXenPage();
+    this.reservedGdtMfn = reserved;
     const page = domain.hypervisor.memory.frame(reserved) >>> 2;
     for (const [entry, high] of is32bit ? RESERVED_32 : RESERVED_64) {
       this.i32[page + entry * 2] = 0xffff;

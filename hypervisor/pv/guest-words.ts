@@ -13,10 +13,13 @@ const LOWER_END_HI = 0x8000;
 const XEN_END_HI = 0xffff8800;
 const PAGE = 4096;
 
+/** __addr_ok: an address with this high word is canonical and not in Xen's part of a 64-bit address space. */
+export const isGuestHalf = (hi: number): boolean => hi >>> 0 < LOWER_END_HI || hi >>> 0 >= XEN_END_HI;
+
 /** access_ok: the address is canonical and not in Xen's part of the address space. */
 export function addressOk(vcpu: Vcpu, lo: number, hi: number): boolean {
   if (vcpu.domain.pv!.is32bit) return hi === 0 && lo >>> 0 < COMPAT_M2P_START;
-  return hi >>> 0 < LOWER_END_HI || hi >>> 0 >= XEN_END_HI;
+  return isGuestHalf(hi);
 }
 
 /** A 64-bit guest's pages are all its user's as well; a 32-bit guest's kernel has its own in ring 1. */

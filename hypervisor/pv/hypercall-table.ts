@@ -16,6 +16,9 @@ export const ARG_WORDS = 12;
  */
 export type PvHypercall = (vcpu: Vcpu, args: Int32Array, compat: boolean) => number;
 
+/** A handler's answer that has loaded all registers itself (iret). Not a number that a hypercall can return. */
+export const KEEP_REGISTERS: number = Number.MIN_SAFE_INTEGER + 1;
+
 const TABLE: (PvHypercall | null)[] = new Array<PvHypercall | null>(NR_HYPERCALLS).fill(null);
 
 /** Called by the modules that implement hypercalls of PV guests, once each, when they are loaded. It goes before a common handler. */

@@ -26,6 +26,7 @@ import {
   type TableRules,
 } from "../memory/page-types.ts";
 import { COMPAT_L2_FIRST_XEN_SLOT, FIRST_XEN_SLOT, LAST_XEN_SLOT } from "./address-space.ts";
+import { checkDescriptorPage } from "./check-descriptor.ts";
 import { flushAllPvSince, flushDomainSince } from "./flush.ts";
 import { INVALID_M2P } from "./m2p.ts";
 import {
@@ -196,8 +197,7 @@ export class PageTables implements TableRules {
       case PGT_l1_page_table:
         return this.promoteL1(domain, mfn);
       case PGT_seg_desc_page:
-        // No descriptor is looked at yet, so that no page of them can be had.
-        return -EINVAL;
+        return checkDescriptorPage(domain, mfn) ? 0 : -EINVAL;
       default:
         return this.promoteAbove(domain, mfn, type, pae);
     }

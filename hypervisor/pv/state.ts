@@ -19,6 +19,9 @@ export class PvDomain {
   readonly addressSpace: PvAddressSpace;
   /** Entries of page tables that Xen has checked and written for the guest: by hypercalls, and by emulated writes. */
   pageTableUpdates = 0;
+  /** Latches of ports 0xcf8 and 0x70, behind which there is nothing. */
+  pciConfigAddress = 0;
+  rtcIndex = 0;
 
   /** Throws RangeError without machine memory for Xen's tables of the domain. */
   constructor(domain: Domain, is32bit: boolean) {
@@ -41,10 +44,34 @@ export class PvVcpu {
   kernelSs = 0;
   kernelSpLo = 0;
   kernelSpHi = 0;
-  /** CR4 and CR0.TS as the guest sees them. */
+  /** CR4 as the guest sees it. Its CR0 and CR2 are the core's. */
   cr4 = 0;
-  /** Guest's I/O privilege level (VMASST architectural_iopl aside). */
+  /** The guest's I/O privilege level, in the place of RFLAGS.IOPL. */
   iopl = 0;
+  /** trap_bounce: TBF_* of bounce.ts, the error code, and where the next frame leads to (the selector for 32-bit guests). */
+  bounceFlags = 0;
+  bounceError = 0;
+  bounceEipLo = 0;
+  bounceEipHi = 0;
+  bounceCs = 0;
+  /** An NMI waits; one is being handled, until IRET (async_exception_mask). */
+  nmiPending = false;
+  nmiBlocked = false;
+  /** The vcpu has been switched to: its segment registers are loaded again from their tables (load_segments). */
+  segmentsStale = false;
+  /** CS and SS are selectors only: the vcpu's first entry is by IRET, which loads them. */
+  mustIret = false;
+  /** Time and runstate areas that could not be written while the user's tables were loaded. */
+  timeAreaStale = false;
+  runstateAreaStale = false;
+  /** MSR_MISC_FEATURES_ENABLES.cpuid_faulting: CPUID in user mode is #GP. */
+  cpuidFaulting = false;
+  /** DR7's enable bits of I/O breakpoints, which Xen matches itself. */
+  dr7Emul = 0;
+  /** PHYSDEVOP_set_iobitmap: guest-linear address, and ports that it covers. */
+  ioBitmapLo = 0;
+  ioBitmapHi = 0;
+  ioBitmapPorts = 0;
   readonly traps: TrapEntry[] = Array.from({ length: 256 }, () => ({ flags: 0, cs: 0, eipLo: 0, eipHi: 0 }));
   /** Callback addresses by CALLBACKTYPE_*: low and high words; CS for 32-bit guests. */
   readonly callbackLo: Int32Array = new Int32Array(8);

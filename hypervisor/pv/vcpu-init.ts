@@ -29,6 +29,8 @@ const CR0_PV = B.CR0_PE | 0x2 | 0x10 | 0x20 | 0x10000 | 0x40000 | B.CR0_PG;
 const CR4_PV = 0x20 | 0x40 | 0x80 | 0x200 | 0x400 | 0x10000 | 0x20000;
 const EFER_PV = B.EFER_SCE | B.EFER_LME | B.EFER_LMA | B.EFER_NXE;
 const FLAG_IF = 0x200;
+/** Ends before the offset of the I/O bitmap. */
+const TSS_LIMIT = 0x65;
 
 /** Once, when the vcpu is made: it is down and has no tables. */
 export function initPvVcpu(vcpu: Vcpu): void {
@@ -38,7 +40,7 @@ export function initPvVcpu(vcpu: Vcpu): void {
   c.intercepts = INTERCEPT_CPUID;
   c.nestedFormat = NESTED_NONE;
   c.vpid = core.index + 1;
-  core.kernelAtUser = true;
+  core.kernelAtUser = !domain.pv!.is32bit;
   attachCpuid(vcpu);
   const before = domain.hypervisor.group.active;
   resetPvVcpu(vcpu);
@@ -46,19 +48,22 @@ export function initPvVcpu(vcpu: Vcpu): void {
 }
 
 /** The processor's own state of a PV vcpu; the core is active afterwards. */
-function resetPvVcpu(vcpu: Vcpu): void {
+export function resetPvVcpu(vcpu: Vcpu): void {
   const { core, domain } = vcpu;
   resetCore(core);
   const { i32 } = core;
   i32[A.CR0 >>> 2] = CR0_PV | 0;
   i32[A.CR4 >>> 2] = CR4_PV;
+  // OSXSAVE is Xen's choice, and XCR0 starts as Xen's context switch leaves it: x87 and SSE.
+  i32[A.XCR0 >>> 2] = 3;
   i32[A.EFER >>> 2] = EFER_PV;
   i32[A.CPL >>> 2] = domain.pv!.is32bit ? 1 : 3;
   i32[A.FPU_CW >>> 2] = 0x37f;
   i32[A.FPU_TW >>> 2] = 0xffff;
   loadTableRaw(core, A.GDTR, 0, domain.pv!.addressSpace.gdtLo(vcpu), PERDOMAIN_HI, GDT_LIMIT, 0);
   loadTableRaw(core, A.LDTR, 0, 0, 0, 0, 0);
-  loadTableRaw(core, A.TR, 0, 0, 0, 0x67, 0x8b);
+  // No I/O bitmap within the TSS: every port is #GP.
+  loadTableRaw(core, A.TR, 0, 0, 0, TSS_LIMIT, 0x8b);
   core.setSlot(A.S_RDX, 0n);
   setFlags(core, FLAG_IF | 2);
 }

@@ -62,7 +62,18 @@ export function updateVcpuTime(vcpu: Vcpu, cycle: number): void {
   memory.write8(at + TIME_TSC_SHIFT, TSC_SCALE.shift & 0xff);
   memory.write8(at + TIME_FLAGS, PVCLOCK_TSC_STABLE);
   memory.write32(at + TIME_VERSION, ((version | 1) + 1) >>> 0);
-  if (vcpu.timeArea !== null) copyToGuest(vcpu, vcpu.timeArea, memory.read(at, TIME_INFO_BYTES));
+  if (vcpu.timeArea !== null) updateTimeArea(vcpu);
+}
+
+/** Copies the vcpu's time to the secondary area that it has registered, which a PV vcpu has in its kernel's memory. */
+export function updateTimeArea(vcpu: Vcpu): void {
+  if (vcpu.timeArea === null) return;
+  if (vcpu.pv !== null && !vcpu.pv.kernelMode) {
+    vcpu.pv.timeAreaStale = true;
+    return;
+  }
+  const at = vcpu.info + VCPU_INFO_TIME;
+  copyToGuest(vcpu, vcpu.timeArea, vcpu.domain.hypervisor.memory.read(at, TIME_INFO_BYTES));
 }
 
 /** The wall clock at system time zero: wc_version, wc_sec, wc_nsec of shared_info. */

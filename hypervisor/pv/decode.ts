@@ -1,0 +1,57 @@
+/** The instruction at which a PV vcpu has faulted, fetched through the guest's own code segment and decoded. */
+import { decode } from "../../cpu/decode/decoder.ts";
+import { DECODE_MORE, DECODE_OK, Instruction } from "../../cpu/decode/instruction.ts";
+import { is64 } from "../../cpu/system/bits.ts";
+import type { Vcpu } from "../domain/vcpu.ts";
+import { failed, guestByte, readGuestBytes } from "./guest-words.ts";
+import { injectPageFault } from "./inject.ts";
+import * as R from "./registers.ts";
+
+const MAX_LENGTH = 15;
+const PAGE = 4096;
+/** Code segment: default size. */
+const ATTR_DB = 0x4000;
+
+/** The decoded instruction. */
+export const instruction: Instruction = new Instruction();
+const bytes = new Uint8Array(MAX_LENGTH + 1);
+
+export const FETCHED = 0;
+/** It is none that could be decoded. */
+export const NOT_DECODED = 1;
+/** Fetching it faults: the fault waits to be bounced. */
+export const FETCH_FAULT = 2;
+
+/** Decodes the instruction at RIP into `instruction`. @returns FETCHED, NOT_DECODED, FETCH_FAULT */
+export function fetchInstruction(vcpu: Vcpu): number {
+  const core = vcpu.core;
+  const i = core.i32;
+  const long = is64(core);
+  const cs = R.CS + 2;
+  const base = long ? 0 : i[R.CS_BASE]!;
+  const lo = (i[R.RIP]! + base) | 0;
+  const hi = long ? i[R.RIP + 1]! : 0;
+  const mode = long ? 64 : i[R.CS_ATTR]! & ATTR_DB ? 32 : 16;
+  // As much as the page has, and more only if the instruction goes on.
+  let count = Math.min(MAX_LENGTH, PAGE - (lo & (PAGE - 1)));
+  if (!long) count = Math.min(count, (i[cs]! >>> 0) - (i[R.RIP]! >>> 0) + 1);
+  if (count <= 0) return NOT_DECODED;
+  if (!readGuestBytes(vcpu, lo, hi, bytes, count)) return fault(vcpu);
+  let status = decode(instruction, bytes, 0, count, mode);
+  if (status === DECODE_MORE && count < MAX_LENGTH) {
+    const next = ((lo | (PAGE - 1)) + 1) | 0;
+    if (guestByte(vcpu, next, next === 0 ? (hi + 1) | 0 : hi, false) < 0) {
+      failed.lo = next;
+      failed.hi = next === 0 ? (hi + 1) | 0 : hi;
+      return fault(vcpu);
+    }
+    if (!readGuestBytes(vcpu, lo, hi, bytes, MAX_LENGTH)) return fault(vcpu);
+    status = decode(instruction, bytes, 0, MAX_LENGTH, mode);
+  }
+  return status === DECODE_OK ? FETCHED : NOT_DECODED;
+}
+
+function fault(vcpu: Vcpu): number {
+  injectPageFault(vcpu, failed.lo, failed.hi, 0);
+  return FETCH_FAULT;
+}
