@@ -3,10 +3,15 @@ import { EFAULT, EINVAL, ENOSYS, EPERM } from "../abi/errno.ts";
 import { HYPERVISOR_xen_version } from "../abi/hypercall.ts";
 import {
   XENFEAT_auto_translated_physmap,
+  XENFEAT_direct_mapped,
+  XENFEAT_gnttab_map_avail_bits,
+  XENFEAT_highmem_assist,
   XENFEAT_hvm_callback_vector,
   XENFEAT_hvm_safe_pvclock,
   XENFEAT_memory_op_vnode_supported,
+  XENFEAT_mmu_pt_update_preserve_ad,
   XENFEAT_not_direct_mapped,
+  XENFEAT_pae_pgdir_above_4gb,
   XENFEAT_writable_page_tables,
   XENVER_build_id,
   XENVER_capabilities,
@@ -20,6 +25,8 @@ import {
   XENVER_platform_parameters,
   XENVER_version,
 } from "../abi/version.ts";
+import { VMASST_TYPE_pae_extended_cr3 } from "../abi/xen.ts";
+import type { Domain } from "../domain/domain.ts";
 import { copyToGuest, readGuest, writeGuest32, writeGuest64 } from "../memory/guest-access.ts";
 import { defineHypercall } from "./dispatch.ts";
 
@@ -34,14 +41,28 @@ const DENIED = "<denied>";
 const VIRT_START = 0xffff_8000_0000_0000n;
 const VIRT_START_COMPAT = 0xf580_0000;
 
-const FEATURES = [
+const bits = (...features: number[]): number => features.reduce((all, feature) => all | (1 << feature), 0);
+const FEATURES_HVM = bits(
+  XENFEAT_memory_op_vnode_supported,
   XENFEAT_writable_page_tables,
   XENFEAT_auto_translated_physmap,
   XENFEAT_hvm_callback_vector,
   XENFEAT_hvm_safe_pvclock,
-  XENFEAT_memory_op_vnode_supported,
   XENFEAT_not_direct_mapped,
-].reduce((bits, feature) => bits | (1 << feature), 0);
+);
+const FEATURES_PV = bits(
+  XENFEAT_memory_op_vnode_supported,
+  XENFEAT_mmu_pt_update_preserve_ad,
+  XENFEAT_highmem_assist,
+  XENFEAT_gnttab_map_avail_bits,
+  XENFEAT_direct_mapped,
+);
+
+/** XENFEAT_* of submap 0. */
+function features({ isPv, vmAssist }: Domain): number {
+  if (!isPv) return FEATURES_HVM;
+  return FEATURES_PV | (vmAssist & (1 << VMASST_TYPE_pae_extended_cr3) ? bits(XENFEAT_pae_pgdir_above_4gb) : 0);
+}
 
 /** The strings, each zero-filled to the size of its field. */
 function fields(...parts: readonly (readonly [text: string, bytes: number])[]): Uint8Array {
@@ -77,7 +98,7 @@ defineHypercall(HYPERVISOR_xen_version, (vcpu, args, compat) => {
       const info = readGuest(vcpu, arg, 8);
       if (info === null) return -EFAULT;
       if (info.getUint32(0, true) !== 0) return -EINVAL;
-      return writeGuest32(vcpu, arg + 4n, FEATURES) ? 0 : -EFAULT;
+      return writeGuest32(vcpu, arg + 4n, features(vcpu.domain)) ? 0 : -EFAULT;
     }
     case XENVER_pagesize:
       return arg === 0n ? 4096 : -EINVAL;
