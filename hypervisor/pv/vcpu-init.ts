@@ -4,6 +4,7 @@ import { DELIVERY_PV, INTERCEPT_CPUID, NESTED_NONE } from "../../cpu/core.ts";
 import { setFlags } from "../../cpu/flags.ts";
 import * as B from "../../cpu/system/bits.ts";
 import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
+import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
 import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { attachCpuid } from "../hvm/cpuid.ts";
 import { PERDOMAIN_HI } from "./address-space.ts";
@@ -97,6 +98,8 @@ export function startPv(vcpu: Vcpu, start: PvStart): void {
   startOnTable(vcpu, start.top);
   updateMode(core);
   before?.activate();
+  // As the toolstack leaves shared_info (shared_info_x86_64 of xc_dom_x86.c): no event before the guest is ready for it.
+  for (const { info } of domain.vcpus) domain.hypervisor.memory.write8(info + VCPU_INFO_UPCALL_MASK, 1);
   vcpu.isInitialised = true;
   vcpu.pauseFlags &= ~VPF_DOWN;
 }
