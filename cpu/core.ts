@@ -252,6 +252,8 @@ export class Core {
   readonly mmu: MmuState = new MmuState();
   /** The instruction entered a handler with TF clear (INT n, INT1, INT3, INTO, SYSCALL): the single step over it is lost. */
   stepDiscarded = false;
+  /** A repeated string instruction has gone back to itself. Who runs one instruction alone clears it before. */
+  repeating = false;
   /** Models that hang per-core state here: set by system/ (CPUID model, MSR file). */
   readonly attachments: Map<string, unknown> = new Map();
 

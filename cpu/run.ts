@@ -15,7 +15,7 @@ import {
   raise,
   VEC_GP,
 } from "./core.ts";
-import { FLAG_TF } from "./flags.ts";
+import { FLAG_RF, FLAG_TF } from "./flags.ts";
 import { RUN_HOT, RUN_MISS } from "./interpreter/generate.ts";
 import { linkInterpreter, makeEnvironment } from "./interpreter/link.ts";
 import { fetchSlow, rmwSlow } from "./mmu/access.ts";
@@ -108,7 +108,7 @@ export class Engine {
       }
       // MOV SS holds back debug exceptions too, until after the next instruction (SDM vol. 3, 6.8.3).
       if (i32[A.PENDING_DEBUG >>> 2] !== 0 && (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW_MOV_SS) === 0) {
-        const exit = deliverDebug(core, false);
+        const exit = deliverDebug(core);
         if (exit !== 0) return exit;
       }
       const exit = this.interrupt(core);
@@ -151,6 +151,7 @@ export class Engine {
 
   /** Runs blocks until the slice ends (-1) or an exit is due (EXIT_*). */
   private execute(core: Core): number {
+    const { i32 } = core;
     let block = 0;
     for (;;) {
       const status = this.runBlocks(block);
@@ -173,6 +174,9 @@ export class Engine {
           this.rollBack(core);
           const code = this.single(core);
           if (code !== DONE) return code;
+          // What the instruction hit or began is due at once.
+          if ((i32[A.PENDING_DEBUG >>> 2]! | i32[A.INJECT_INFO >>> 2]! | (i32[A.MODE >>> 2]! & MODE_STEP)) !== 0)
+            return -1;
           break;
         }
         default: {
@@ -201,15 +205,19 @@ export class Engine {
   private stepAtCut(core: Core): number {
     const { i32 } = core;
     if (hitsCodeBreakpoint(core)) {
-      const exit = deliverDebug(core, true);
+      const exit = deliverDebug(core);
       return exit === 0 ? -1 : exit;
     }
     const shadow = i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW;
     const trap = (i32[A.RFLAGS_SYS >>> 2]! & FLAG_TF) !== 0;
-    // Cleared first: an instruction that begins a shadow of its own sets it again.
+    // Cleared first: an instruction that begins a shadow of its own sets it again, and so does IRET with RF.
     i32[A.INTERRUPTIBILITY >>> 2]! &= ~shadow;
+    i32[A.RFLAGS_SYS >>> 2]! &= ~FLAG_RF;
     core.stepDiscarded = false;
+    core.repeating = false;
     const code = this.single(core);
+    // Between the elements of a repeated instruction RF is set, so that its breakpoint hits once.
+    if (core.repeating && code === DONE) i32[A.RFLAGS_SYS >>> 2]! |= FLAG_RF;
     if (shadow !== 0 && (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW) === 0) updateMode(core);
     if (code !== DONE) return code;
     if (trap && !core.stepDiscarded) i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;

@@ -3,7 +3,8 @@
  * exception delivery and the hypervisor use. Data passes through BUS_DATA, little-endian, zero-extended to 16 bytes.
  *
  * Results: H_OK; H_FAULT (fault recorded); H_EXIT_AT (EXIT_REASON filled: second-level fault, bus pending); H_RESTART
- * (the store hit translated code, or the access a data breakpoint, outside step mode: run the instruction alone).
+ * (the store hit translated code, or the access a data breakpoint, outside step mode: run the instruction alone, so that
+ * the trap comes right after it).
  * Both halves of an access that crosses a page are checked before anything is read from a device or written.
  */
 
@@ -99,8 +100,11 @@ function isStack(core: Core, u: number): boolean {
   }
 }
 
-/** Records data breakpoints (SDM 18.2.4) that [lo, lo + size) touches. @returns H_RESTART outside step mode. */
-function checkWatch(core: Core, lo: number, hi: number, size: number, write: boolean): number {
+/**
+ * Records data breakpoints (SDM 18.2.4) that [lo, lo + size) touches. @returns H_RESTART outside step mode, except for the
+ * accesses of a helper that ends its block or of a delivery (`system`): the next cut is their end
+ */
+function checkWatch(core: Core, lo: number, hi: number, size: number, write: boolean, system: boolean): number {
   const i = core.i32;
   const dr7 = i[(DR + 56) >>> 2]!;
   let hits = 0;
@@ -114,7 +118,10 @@ function checkWatch(core: Core, lo: number, hi: number, size: number, write: boo
     if (lo >>> 0 < start + length && (lo >>> 0) + size > start) hits |= 1 << n;
   }
   if (hits === 0) return H_OK;
-  if (!(i[MODE >>> 2]! & MODE_STEP)) return H_RESTART;
+  if (!(i[MODE >>> 2]! & MODE_STEP)) {
+    if (!system) return H_RESTART;
+    core.breakSlice();
+  }
   i[PENDING_DEBUG >>> 2]! |= hits;
   return H_OK;
 }
@@ -178,10 +185,18 @@ function nextHi(core: Core, lo: number, hi: number, bytes: number): number {
 }
 
 /** What an access that the TLB fast path never sees is checked for besides: alignment, data breakpoints. */
-function checks(core: Core, lo: number, hi: number, size: number, view: number, write: boolean): number {
+function checks(
+  core: Core,
+  lo: number,
+  hi: number,
+  size: number,
+  view: number,
+  write: boolean,
+  system: boolean,
+): number {
   const m = core.mmu;
   if (m.alignCheck && view === VIEW_USER && size > 1 && lo & (Math.min(size, 8) - 1)) return raise(core, VEC_AC, 0);
-  return m.watching ? checkWatch(core, lo, hi, size, write) : H_OK;
+  return m.watching ? checkWatch(core, lo, hi, size, write, system) : H_OK;
 }
 
 // ---- reads ----------------------------------------------------------------------------------------------------------
@@ -251,7 +266,7 @@ function pieceAt(address: number, left: number): number {
   return 1;
 }
 
-function read(core: Core, lo: number, hi: number, size: number, view: number, u: number): number {
+function read(core: Core, lo: number, hi: number, size: number, view: number, u: number, system: boolean): number {
   const m = core.mmu;
   const u8 = core.u8;
   const first = 4096 - (lo & 0xfff);
@@ -259,7 +274,7 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   let r = resolve(core, lo, hi, ACCESS_READ, view);
   if (r !== H_OK) return r;
   if (size <= first) {
-    r = checks(core, lo, hi, size, view, false);
+    r = checks(core, lo, hi, size, view, false, system);
     if (r !== H_OK) return r;
     if (m.at < 0) {
       clearData(core);
@@ -274,7 +289,7 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   if (!isCanonical(hi2)) return nonCanonical(core, u);
   r = resolve(core, (lo + first) | 0, hi2, ACCESS_READ, view);
   if (r !== H_OK) return r;
-  r = checks(core, lo, hi, size, view, false);
+  r = checks(core, lo, hi, size, view, false, system);
   if (r !== H_OK) return r;
   const at2 = m.at;
   const physical2 = m.physical;
@@ -327,7 +342,7 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   let r = resolve(core, lo, hi, ACCESS_WRITE, view);
   if (r !== H_OK) return r;
   if (size <= first) {
-    r = checks(core, lo, hi, size, view, true);
+    r = checks(core, lo, hi, size, view, true, !restart);
     if (r !== H_OK) return r;
     if (m.at < 0) {
       if (how !== ONLY_CHECK_THEN_READ) return busWrite(core, m.physical, size, 0);
@@ -348,12 +363,12 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   if (r !== H_OK) return r;
   const at2 = m.at;
   const physical2 = m.physical;
-  r = checks(core, lo, hi, size, view, true);
+  r = checks(core, lo, hi, size, view, true, !restart);
   if (r !== H_OK) return r;
   const one = dropCode(core, at, first, restart);
   const two = dropCode(core, at2, size - first, restart);
   if (one !== H_OK || two !== H_OK) return H_RESTART;
-  if (how === ONLY_CHECK_THEN_READ) return read(core, lo, hi, size, view, u);
+  if (how === ONLY_CHECK_THEN_READ) return read(core, lo, hi, size, view, u, !restart);
   if (at < 0) {
     r = busWrite(core, physical, first, 0);
     if (r !== H_OK) return r;
@@ -367,7 +382,7 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
 
 /** Load of `size` bytes (1, 2, 4, 8, 16, 32) at linear hi:lo for micro-op `u` into BUS_DATA. */
 export function readSlow(core: Core, lo: number, hi: number, size: number, u: number): number {
-  return read(core, lo, hi, size, viewOf(core, KIND_CURRENT), u);
+  return read(core, lo, hi, size, viewOf(core, KIND_CURRENT), u, false);
 }
 
 /** Store of `size` bytes from BUS_DATA. */
@@ -445,7 +460,7 @@ export function translateWrite(core: Core, lo: number, hi: number, size: number)
 
 /** Reads `size` bytes (1..32) at linear hi:lo into BUS_DATA with the rights of `kind` (KIND_*). */
 export function readLinear(core: Core, lo: number, hi: number, size: number, kind: number): number {
-  return read(core, lo, hi, size, viewOf(core, kind), 0);
+  return read(core, lo, hi, size, viewOf(core, kind), 0, true);
 }
 
 /**

@@ -14,6 +14,8 @@ const DR7_GD = 0x2000;
 const DR6_FIXED: number = 0xffff0ff0 | 0;
 const DR6_WRITABLE = 0xe00f;
 const DR7_FIXED = 0x400;
+/** Bytes by DR7.LENn. */
+const BREAKPOINT_BYTES = [1, 2, 8, 4] as const;
 const DR7_WRITABLE: number = 0xffff2bff | 0;
 
 /** Register number after the aliasing of DR4 and DR5, or -1: #UD. */
@@ -67,17 +69,13 @@ export function movFromDr(core: Core, dr: number, slot: number, gpr: number, len
 }
 
 /**
- * Code breakpoints at RIP, before the instruction: PENDING_DEBUG gets their bits and the result is true unless
- * RFLAGS.RF holds them off (once). The caller then delivers #DB as a fault (`deliverDebug(core, true)`).
+ * Code breakpoints at RIP, before the instruction: PENDING_DEBUG gets their bits and the result is true, unless RFLAGS.RF holds
+ * them off. The caller then delivers #DB.
  */
 export function hitsCodeBreakpoint(core: Core): boolean {
   const i = core.i32;
   const dr7 = i[DR7 >>> 2]!;
-  if (!hasCodeBreakpoint(dr7)) return false;
-  if (i[A.RFLAGS_SYS >>> 2]! & FLAG_RF) {
-    i[A.RFLAGS_SYS >>> 2]! &= ~FLAG_RF;
-    return false;
-  }
+  if (!hasCodeBreakpoint(dr7) || i[A.RFLAGS_SYS >>> 2]! & FLAG_RF) return false;
   const lo = (i[A.RIP >>> 2]! + i[(A.SLOTS + A.S_CSBASE) >>> 2]!) | 0;
   const hi = is64(core) ? i[(A.RIP + 4) >>> 2]! : 0;
   let hits = 0;
@@ -88,4 +86,24 @@ export function hitsCodeBreakpoint(core: Core): boolean {
   }
   i[A.PENDING_DEBUG >>> 2]! |= hits;
   return hits !== 0;
+}
+
+/** DR7.RWn of an I/O breakpoint, with CR4.DE. */
+const RW_IO = 2;
+
+/** I/O breakpoints (SDM 18.2.4) that [port, port + size) touches: a trap after the instruction. */
+export function checkPortBreakpoints(core: Core, port: number, size: number): void {
+  const i = core.i32;
+  const dr7 = i[DR7 >>> 2]!;
+  if (!(dr7 & 0xff) || !(cr4(core) & CR4_DE)) return;
+  let hits = 0;
+  for (let n = 0; n < 4; n++) {
+    if (!(dr7 & (3 << (n * 2))) || ((dr7 >>> (16 + n * 4)) & 3) !== RW_IO) continue;
+    const length = BREAKPOINT_BYTES[(dr7 >>> (18 + n * 4)) & 3]!;
+    const start = (i[(A.DR + n * 8) >>> 2]! & -length) >>> 0;
+    if (port < start + length && port + size > start) hits |= 1 << n;
+  }
+  if (hits === 0) return;
+  i[A.PENDING_DEBUG >>> 2]! |= hits;
+  core.breakSlice();
 }

@@ -3,8 +3,7 @@
  * double-fault rules, and the two other ways that an event can go: to a PV hypervisor, or out of a NONROOT guest.
  *
  * A delivery changes no register before its last access to memory, so a fault or exit on the way leaves the core as it
- * was. If it leaves by an exit, the event stands in INJECT_INFO and is delivered again when the core runs on. Limit of
- * this model: outside NONROOT a task gate is #GP on its IDT entry - tasks are not switched by hardware.
+ * was. If it leaves by an exit, the event stands in INJECT_INFO and is delivered again when the core runs on.
  */
 import * as A from "../arena.ts";
 import {
@@ -36,6 +35,7 @@ import { FLAG_AC, FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM, getFlags } from "
 import { framePlace, KIND_SYSTEM, readInPlace, readLinear, TRANSLATE_EXIT, TRANSLATE_FAULT } from "../mmu/access.ts";
 import { H_EXIT_AT, H_FAULT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, isLongMode, setRip } from "./bits.ts";
+import { exitAt } from "./exits.ts";
 import { ACTIVE, BLOCKED_NMI, HALTED, SHADOW_MOV_SS, SHADOW_STI, SHUTDOWN, setCpl, updatePrivilege } from "./mode.ts";
 import { ATTR_ACCESSED, ATTR_DB, ATTR_L, ATTR_UNUSABLE } from "./segcheck.ts";
 import {
@@ -63,6 +63,7 @@ import {
   TYPE_TRAP16,
   tableAddress,
 } from "./segments.ts";
+import { switchTask, TASK_GATE } from "./task.ts";
 
 /** Event types of the interruption-information format (SDM 25.8.3, bits 10..8). */
 export const EVENT_EXTERNAL = 0;
@@ -266,7 +267,7 @@ function deliverProtected(
   const i = core.i32;
   let r = readGate(core, vector, 8, type, ext);
   if (r !== H_OK) return r;
-  if (gate.type === TYPE_TASK_GATE) return taskGate(core, vector, ext);
+  if (gate.type === TYPE_TASK_GATE) return taskGate(core, error, ripLo, flags, ext);
   r = readCode(core, ext);
   if (r !== H_OK) return r;
   const cpl = i[A.CPL >>> 2]!;
@@ -314,14 +315,32 @@ function deliverProtected(
   return entered(core);
 }
 
-function taskGate(core: Core, vector: number, ext: number): number {
-  if (core.controls.delivery !== DELIVERY_NONROOT) return raise(core, VEC_GP, (vector * 8 + 2) | ext);
+/** In NONROOT a task switch is its controller's affair: `completeTaskSwitch`. */
+function taskGate(core: Core, error: number, ripLo: number, flags: number, ext: number): number {
+  if (core.controls.delivery === DELIVERY_NONROOT)
+    return exitAt(core, EXIT_TASK_SWITCH, 0, gate.target | (TASK_GATE << 30));
+  const r = switchTask(core, gate.target, TASK_GATE, ext, ripLo, flags, error);
+  return r === H_OK ? entered(core) : r;
+}
+
+/**
+ * Does the task switch of EXIT_TASK_SWITCH in place of its NONROOT guest: EXIT_QUAL says where to, and INJECT_INFO has the
+ * event if one was being delivered, which is then done. @returns H_OK, or H_FAULT with a fault recorded in the old task
+ */
+export function completeTaskSwitch(core: Core): number {
   const i = core.i32;
-  i[A.EXIT_REASON >>> 2] = EXIT_TASK_SWITCH;
-  // SDM table 28-2: the selector, and 3 for a task gate in the IDT.
-  i[A.EXIT_QUAL >>> 2] = gate.target | (3 << 30);
-  i[(A.EXIT_QUAL + 4) >>> 2] = 0;
-  return H_EXIT_AT;
+  const selector = i[A.EXIT_QUAL >>> 2]! & 0xffff;
+  const source = i[A.EXIT_QUAL >>> 2]! >>> 30;
+  const info = i[A.INJECT_INFO >>> 2]!;
+  const event = source === TASK_GATE && (info & INFO_VALID) !== 0;
+  const type = (info >>> 8) & 7;
+  const software = isSoftware(type) || type === EVENT_PRIVILEGED_SOFTWARE;
+  const length = !event ? i[A.EXIT_LENGTH >>> 2]! : software ? i[A.INJECT_LENGTH >>> 2]! : 0;
+  const ext = event && !isSoftware(type) ? 1 : 0;
+  const error = event && info & INFO_ERROR_VALID ? i[A.INJECT_ERROR >>> 2]! : -1;
+  const rf = event && type === EVENT_EXCEPTION && (info & 0xff) !== VEC_DB ? FLAG_RF : 0;
+  i[A.INJECT_INFO >>> 2] = 0;
+  return switchTask(core, selector, source, ext, (i[A.RIP >>> 2]! + length) | 0, getFlags(core) | rf, error);
 }
 
 function entered(core: Core): number {
@@ -393,7 +412,8 @@ function latch(core: Core, vector: number): void {
   } else if (vector === VEC_DB) {
     const dr6 = (A.DR + 48) >>> 2;
     const bits = i[A.PENDING_DEBUG >>> 2]!;
-    i[dr6] = (bits & 0xf ? i[dr6]! & ~0xf : i[dr6]!) | bits;
+    // The breakpoint bits are of this exception alone; software clears the others.
+    i[dr6] = (i[dr6]! & ~0xf) | bits;
     i[A.PENDING_DEBUG >>> 2] = 0;
     i[(A.DR + 56) >>> 2]! &= ~0x2000;
   }
@@ -473,8 +493,9 @@ export function deliverPendingFault(core: Core): number {
     type = vector === VEC_BP || vector === VEC_OF ? EVENT_SOFTWARE_EXCEPTION : EVENT_SOFTWARE_INTERRUPT;
   else if (vector === VEC_NMI) type = EVENT_NMI;
   const error = flags & FAULT_HAS_ERROR ? i[A.FAULT_ERROR >>> 2]! : -1;
-  const trap = (flags & FAULT_TRAP) !== 0 || vector === VEC_DB;
-  return deliverEvent(core, vector, type, error, 0, !trap, true);
+  // What breakpoints found in an instruction that faults, they find again when it is restarted.
+  if (vector !== VEC_DB) i[A.PENDING_DEBUG >>> 2] = 0;
+  return deliverEvent(core, vector, type, error, 0, (flags & FAULT_TRAP) === 0, true);
 }
 
 /**
@@ -490,6 +511,7 @@ export function deliverSoftware(core: Core, vector: number, type: number, length
   const r = deliver(core, vector, type, -1, i[A.RIP >>> 2]!, i[(A.RIP + 4) >>> 2]!, 0);
   i[A.DELIVERING >>> 2] = -1;
   if (r === H_OK) core.stepDiscarded = true;
+  if (r === H_EXIT_AT && i[A.EXIT_REASON >>> 2] === EXIT_TASK_SWITCH) stash(core, vector, type, -1, length);
   return r;
 }
 
@@ -542,17 +564,11 @@ export function deliverInjected(core: Core): number {
   return deliverEvent(core, vector, type, error, length, vector !== VEC_DB, false);
 }
 
-/** Delivers #DB for the conditions collected in PENDING_DEBUG. `fault`: a code breakpoint, RIP at the instruction. */
-export function deliverDebug(core: Core, fault: boolean): number {
+/**
+ * Delivers #DB for the conditions collected in PENDING_DEBUG. RF is pushed as it is, also for a code breakpoint: its handler
+ * sets it in the image (SDM 18.3.1.1).
+ */
+export function deliverDebug(core: Core): number {
   core.i32[(A.FAULT_COUNTS >>> 2) + VEC_DB]!++;
-  return deliverEvent(core, VEC_DB, EVENT_EXCEPTION, -1, 0, fault, true);
-}
-
-/** DR6.BS: a single step. */
-export const DR6_BS = 0x4000;
-
-/** #DB after an instruction that began with RFLAGS.TF set; data breakpoints that it hit come with it. */
-export function deliverSingleStep(core: Core): number {
-  core.i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
-  return deliverDebug(core, false);
+  return deliverEvent(core, VEC_DB, EVENT_EXCEPTION, -1, 0, false, true);
 }

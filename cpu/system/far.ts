@@ -1,8 +1,7 @@
 /**
  * Far transfers: JMP, CALL and RET to other code segments, through call gates, and IRET (SDM volume 2, volume 3
  * section 5.8). Every function returns H_OK with RIP, CS and what else changes set, or H_FAULT or H_EXIT_AT with nothing
- * changed. Hardware task switches exit in NONROOT (EXIT_TASK_SWITCH); elsewhere they are #GP on the selector, which is a
- * limit of this model.
+ * changed. A hardware task switch exits in NONROOT (EXIT_TASK_SWITCH): its controller completes it by `completeTaskSwitch`.
  */
 import * as A from "../arena.ts";
 import { type Core, DELIVERY_NONROOT, EXIT_TASK_SWITCH, raise, VEC_GP, VEC_NP, VEC_SS } from "../core.ts";
@@ -25,6 +24,7 @@ import {
 import { KIND_CURRENT, KIND_SYSTEM, readLinear, readPlace, TRANSLATE_EXIT, TRANSLATE_FAULT } from "../mmu/access.ts";
 import { H_EXIT_AT, H_FAULT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, is64, isLongMode, setRip } from "./bits.ts";
+import { exitAt } from "./exits.ts";
 import { BLOCKED_NMI, hasCodeBreakpoint, loadSegmentRaw, setCpl, updateMode, updatePrivilege } from "./mode.ts";
 import { changeFlags, noticeInterrupts } from "./rflags.ts";
 import { ATTR_ACCESSED, ATTR_DB, ATTR_L } from "./segcheck.ts";
@@ -56,6 +56,7 @@ import {
   TYPE_TSS,
   TYPE_TSS16,
 } from "./segments.ts";
+import { switchTask, TASK_CALL, TASK_IRET, TASK_JMP } from "./task.ts";
 
 const code = new Descriptor();
 const gate = new Descriptor();
@@ -63,23 +64,17 @@ const segment = new Descriptor();
 const stack = new Stack();
 const inner = new Stack();
 
-/** Task switch sources (SDM table 28-2). */
-const TASK_CALL = 0;
-const TASK_IRET = 1;
-const TASK_JMP = 2;
-
 const RFLAGS = A.RFLAGS_SYS >>> 2;
 const DATA = A.BUS_DATA >>> 2;
 const cplOf = (core: Core): number => core.i32[A.CPL >>> 2]!;
 
 const isReal = (core: Core): boolean => !(core.i32[A.CR0 >>> 2]! & CR0_PE) || (core.i32[RFLAGS]! & FLAG_VM) !== 0;
 
-function taskSwitch(core: Core, selector: number, source: number): number {
-  if (core.controls.delivery !== DELIVERY_NONROOT) return raiseSelector(core, VEC_GP, selector, 0);
-  core.i32[A.EXIT_REASON >>> 2] = EXIT_TASK_SWITCH;
-  core.i32[A.EXIT_QUAL >>> 2] = selector | (source << 30);
-  core.i32[(A.EXIT_QUAL + 4) >>> 2] = 0;
-  return H_EXIT_AT;
+/** A switch that an instruction of `length` bytes asks for; RIP is past it. */
+function taskSwitch(core: Core, selector: number, source: number, length: number): number {
+  if (core.controls.delivery === DELIVERY_NONROOT)
+    return exitAt(core, EXIT_TASK_SWITCH, length, selector | (source << 30));
+  return switchTask(core, selector, source, 0, core.i32[A.RIP >>> 2]!, getFlags(core), -1);
 }
 
 /** Reads the descriptor of a code transfer; null and out-of-table selectors are #GP. */
@@ -139,23 +134,30 @@ function readCallGate(core: Core, selector: number): number {
 const gateOffset = (): number => (gate.type === TYPE_CALL16 ? gate.offset & 0xffff : gate.offset);
 
 /** System descriptors as targets: H_OK for a call gate that `readCallGate` accepted. */
-function readSystemTarget(core: Core, selector: number, source: number): number {
+function readSystemTarget(core: Core, selector: number): number {
   gate.selector = selector;
   gate.lo = code.lo;
   gate.hi = code.hi;
   gate.atLo = code.atLo;
   gate.atHi = code.atHi;
-  const type = gate.type;
-  if (!isLongMode(core) && (type === TYPE_TASK_GATE || type === TYPE_TSS || type === TYPE_TSS16)) {
-    if (gate.dpl < cplOf(core) || gate.dpl < (selector & 3)) return raiseSelector(core, VEC_GP, selector, 0);
-    if (!gate.present) return raiseSelector(core, VEC_NP, selector, 0);
-    return taskSwitch(core, type === TYPE_TASK_GATE ? gate.target : selector, source);
-  }
   return readCallGate(core, selector);
 }
 
-/** JMP far to selector:hi:lo; `bytes` is the operand size. */
-export function farJump(core: Core, selector: number, lo: number, hi: number, bytes: number): number {
+const TASK_TYPES: number = (1 << TYPE_TASK_GATE) | (1 << TYPE_TSS) | (1 << TYPE_TSS16);
+
+/** True if the descriptor in `code` leads to another task. */
+const isTaskTarget = (core: Core): boolean =>
+  code.isSystem && !isLongMode(core) && ((TASK_TYPES >>> code.type) & 1) !== 0;
+
+/** JMP or CALL to the TSS or task gate in `code`. */
+function taskTarget(core: Core, selector: number, source: number, length: number): number {
+  if (code.dpl < cplOf(core) || code.dpl < (selector & 3)) return raiseSelector(core, VEC_GP, selector, 0);
+  if (!code.present) return raiseSelector(core, VEC_NP, selector, 0);
+  return taskSwitch(core, code.type === TYPE_TASK_GATE ? code.target : selector, source, length);
+}
+
+/** JMP far to selector:hi:lo; `bytes` is the operand size, `length` that of the instruction; RIP is past it. */
+export function farJump(core: Core, selector: number, lo: number, hi: number, bytes: number, length: number): number {
   if (isReal(core)) {
     if (truncate(lo, bytes) >>> 0 > 0xffff) return raise(core, VEC_GP, 0);
     loadRealSegment(core, SEG_CS, selector);
@@ -165,8 +167,9 @@ export function farJump(core: Core, selector: number, lo: number, hi: number, by
   }
   let r = readTarget(core, selector, code);
   if (r !== H_OK) return r;
+  if (isTaskTarget(core)) return taskTarget(core, selector, TASK_JMP, length);
   if (code.isSystem) {
-    r = readSystemTarget(core, selector, TASK_JMP);
+    r = readSystemTarget(core, selector);
     if (r !== H_OK) return r;
     if (!code.isConforming && code.dpl !== cplOf(core)) return raiseSelector(core, VEC_GP, gate.target, 0);
     r = checkOffset(core, code, gateOffset(), gate.lo2);
@@ -183,8 +186,8 @@ export function farJump(core: Core, selector: number, lo: number, hi: number, by
   return H_OK;
 }
 
-/** CALL far; RIP is past the instruction. */
-export function farCall(core: Core, selector: number, lo: number, hi: number, bytes: number): number {
+/** CALL far. */
+export function farCall(core: Core, selector: number, lo: number, hi: number, bytes: number, length: number): number {
   const i = core.i32;
   const s = stack;
   currentStack(core, s);
@@ -204,8 +207,9 @@ export function farCall(core: Core, selector: number, lo: number, hi: number, by
   }
   let r = readTarget(core, selector, code);
   if (r !== H_OK) return r;
+  if (isTaskTarget(core)) return taskTarget(core, selector, TASK_CALL, length);
   if (code.isSystem) {
-    r = readSystemTarget(core, selector, TASK_CALL);
+    r = readSystemTarget(core, selector);
     return r === H_OK ? callThroughGate(core) : r;
   }
   r = checkCode(core, selector, code);
@@ -426,8 +430,8 @@ function iretFromFrame(core: Core, place: number): number {
   return r === H_OK ? iretWithStack(core, 8, selector, lo, hi, image, spLo, spHi, ss) : r;
 }
 
-/** IRET with operands of `bytes` bytes. */
-export function iret(core: Core, bytes: number): number {
+/** IRET of `length` bytes with operands of `bytes` bytes; RIP is past it. */
+export function iret(core: Core, bytes: number, length: number): number {
   const i = core.i32;
   const s = stack;
   const flags = getFlags(core);
@@ -440,7 +444,7 @@ export function iret(core: Core, bytes: number): number {
     // The back link of the current TSS names the task to return to.
     const base = (A.TR + A.TABLE_BASE) >>> 2;
     const r = readLinear(core, i[base]!, 0, 2, KIND_SYSTEM);
-    return r === H_OK ? taskSwitch(core, i[DATA]! & 0xffff, TASK_IRET) : r;
+    return r === H_OK ? taskSwitch(core, i[DATA]! & 0xffff, TASK_IRET, length) : r;
   }
   if (bytes === 8) {
     const rsp = (A.SLOTS + A.S_RSP) >>> 2;

@@ -19,6 +19,7 @@ import { FLAG_DF, FLAG_VM } from "../flags.ts";
 import { KIND_SYSTEM, readLinear, readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
 import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, carryInto, is64, isLongMode } from "./bits.ts";
+import { checkPortBreakpoints } from "./dr.ts";
 import { exitAt, intercepts } from "./exits.ts";
 import { segmentAllows } from "./segcheck.ts";
 
@@ -73,6 +74,7 @@ export function portIn(core: Core, port: number, size: number, length: number): 
   if (r === H_OK) r = interceptIo(core, port, size, IO_IN, length);
   if (r !== H_OK) return r;
   if (core.bus.portRead(core, port, size) !== BUS_DONE) return pending(core);
+  checkPortBreakpoints(core, port, size);
   const value = core.i32[A.BUS_DATA >>> 2]!;
   const at = A.SLOTS + A.S_RAX;
   if (size === 1) core.u8[at] = value;
@@ -92,7 +94,9 @@ export function portOut(core: Core, port: number, size: number, length: number):
   const value = core.i32[(A.SLOTS + A.S_RAX) >>> 2]!;
   core.i32[A.BUS_DATA >>> 2] = size === 4 ? value : value & ((1 << (size * 8)) - 1);
   core.i32[(A.BUS_DATA + 4) >>> 2] = 0;
-  return core.bus.portWrite(core, port, size) === BUS_DONE ? H_OK : pending(core);
+  if (core.bus.portWrite(core, port, size) !== BUS_DONE) return pending(core);
+  checkPortBreakpoints(core, port, size);
+  return H_OK;
 }
 
 function advance(core: Core, slot: number, addrSize: number, delta: number): void {
@@ -158,11 +162,13 @@ export function stringIo(
     if (core.bus.portWrite(core, port, size) !== BUS_DONE) return pending(core);
   }
   if (r !== H_OK) return r;
+  checkPortBreakpoints(core, port, size);
   advance(core, slot, addrSize, i[A.RFLAGS_SYS >>> 2]! & FLAG_DF ? -size : size);
   if (rep) {
     advance(core, A.S_RCX, addrSize, -1);
     const left = addrSize === 2 ? i[count]! & 0xffff : i[count]! | (addrSize === 8 ? i[count + 1]! : 0);
     if (left !== 0) {
+      core.repeating = true;
       const ripLo = (i[A.RIP >>> 2]! - length) | 0;
       i[(A.RIP + 4) >>> 2] = carryInto(i[(A.RIP + 4) >>> 2]!, ripLo, -length);
       i[A.RIP >>> 2] = ripLo;

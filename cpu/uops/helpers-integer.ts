@@ -94,6 +94,7 @@ export function repeatInstruction(core: Core, u: number): void {
   const i = core.i32;
   const base = i[(SLOTS + S_RIPBASE) >>> 2]!;
   const lo = (base + core.u8[u + FIELD_OFF]!) | 0;
+  core.repeating = true;
   const code = i[MODE >>> 2]! & MODE_CODE_MASK;
   i[RIP >>> 2] = code === MODE_16 ? lo & 0xffff : lo;
   i[(RIP + 4) >>> 2] = code === MODE_64 ? (i[(SLOTS + S_RIPBASE + 4) >>> 2]! + (lo >>> 0 < base >>> 0 ? 1 : 0)) | 0 : 0;

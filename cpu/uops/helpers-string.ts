@@ -13,7 +13,7 @@
 import { BUS_DATA, MODE, RFLAGS_SYS, S_RAX, S_RCX, S_RDI, S_RSI, S_SEGBASE, SLOTS } from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_SS } from "../core.ts";
 import { SEG_ES, SEG_FS, SEG_SS } from "../decode/instruction.ts";
-import { FLAG_DF } from "../flags.ts";
+import { FLAG_DF, FLAG_TF } from "../flags.ts";
 import { readSlow, TRANSLATE_EXIT, TRANSLATE_FAULT, translateRead, translateWrite, writeSlow } from "../mmu/access.ts";
 import { segmentAllows } from "../system/segcheck.ts";
 import { defineHelper } from "./helpers.ts";
@@ -161,7 +161,8 @@ function prepare(core: Core, u: number, left: number, uses: number, write: boole
   const addrSize = core.u8[u + FIELD_A]!;
   const size = core.u8[u + FIELD_C]!;
   const down = goesDown(core);
-  let n = left;
+  // Single steps and data breakpoints trap after each element.
+  let n = core.mmu.watching || core.i32[RFLAGS_SYS >>> 2]! & FLAG_TF ? 1 : left;
   if (uses & USES_SOURCE) {
     source.set(core, S_RSI, seg, addrSize);
     n = Math.min(n, source.room(size, addrSize, down));

@@ -241,10 +241,10 @@ define(loadPointer(5), MN.MN_LGS);
 
 // ---- far transfers ----------------------------------------------------------------------------------------------------------
 
-type FarTransfer = (core: Core, selector: number, low: number, high: number, bytes: number) => number;
+type FarTransfer = (core: Core, selector: number, low: number, high: number, bytes: number, length: number) => number;
 function far(mnemonic: number, name: string, transfer: FarTransfer): void {
   const helper = defineHelper(name, (core, u) =>
-    transfer(core, lo(core, A.S_T1) & 0xffff, lo(core, A.S_T0), hi(core, A.S_T0), fieldD(core, u)),
+    transfer(core, lo(core, A.S_T1) & 0xffff, lo(core, A.S_T0), hi(core, A.S_T0), fieldD(core, u), lengthOf(core, u)),
   );
   define((b, ins) => {
     if (ins.kind[0] === OP_FAR) {
@@ -262,7 +262,7 @@ define((b, ins) => {
   const release = ins.kind[0] === OP_IMM ? ins.immLo & 0xffff : 0;
   b.helperEnd(HELPER_RETF, ins.opSize, 0, 0, ins.length, release);
 }, MN.MN_RETF);
-simple(MN.MN_IRET, "IRET", (core, _length, size) => iret(core, size));
+simple(MN.MN_IRET, "IRET", (core, length, size) => iret(core, size, length));
 simple(MN.MN_SYSCALL, "SYSCALL", (core, length) => syscall(core, length));
 simple(MN.MN_SYSRET, "SYSRET", (core, _length, size) => sysret(core, size));
 simple(MN.MN_SYSENTER, "SYSENTER", (core, length) => sysenter(core, length));

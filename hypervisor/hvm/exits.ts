@@ -10,6 +10,8 @@ import {
   EXIT_GPA,
   EXIT_LENGTH,
   EXIT_QUAL,
+  FAULT_ERROR,
+  FAULT_VECTOR,
   INJECT_ERROR,
   INJECT_INFO,
   INSTRET,
@@ -24,7 +26,8 @@ import {
 import * as C from "../../cpu/core.ts";
 import { FLAG_IF, FLAG_TF } from "../../cpu/flags.ts";
 import { writeXcr0 } from "../../cpu/system/cr.ts";
-import { H_OK } from "../../cpu/uops/uop.ts";
+import { completeTaskSwitch } from "../../cpu/system/exceptions.ts";
+import { H_EXIT_AT, H_OK } from "../../cpu/uops/uop.ts";
 import { HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
 import { dumpVcpu } from "../domain/crash-dump.ts";
 import { crashDomain, shutdownDomain, vcpuDown } from "../domain/lifecycle.ts";
@@ -175,6 +178,16 @@ function nestedFault(vcpu: Vcpu): void {
   injectPageFault(vcpu, ((qual & QUAL_WRITE) !== 0 ? PF_WRITE : 0) | ((qual & QUAL_FETCH) !== 0 ? PF_FETCH : 0) | user);
 }
 
+/** hvm_task_switch: VT-x and SVM leave task switches to the hypervisor. */
+function taskSwitch(vcpu: Vcpu): void {
+  const { core } = vcpu;
+  const status = completeTaskSwitch(core);
+  if (status === H_OK) core.f64[INSTRET >>> 3]! += 1;
+  else if (status === H_EXIT_AT) nestedFault(vcpu);
+  else if (core.i32[FAULT_VECTOR >>> 2] === C.VEC_PF) injectPageFault(vcpu, core.i32[FAULT_ERROR >>> 2]!);
+  else injectException(vcpu, core.i32[FAULT_VECTOR >>> 2]!, core.i32[FAULT_ERROR >>> 2]!);
+}
+
 function crash(what: string): ExitHandler {
   return (vcpu) => crashDomain(vcpu, `d${vcpu.domain.domid}v${vcpu.id} ${what}`);
 }
@@ -216,6 +229,8 @@ const HANDLERS: readonly ExitHandler[] = Array.from({ length: C.EXIT_COUNT }, (_
       return wrmsr;
     case C.EXIT_VMCALL:
       return vmcall;
+    case C.EXIT_TASK_SWITCH:
+      return taskSwitch;
     case C.EXIT_NESTED_FAULT:
       return nestedFault;
     case C.EXIT_NESTED_MISCONFIG:

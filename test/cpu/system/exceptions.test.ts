@@ -86,7 +86,7 @@ describe("long mode", () => {
     expect(getFlags(core) & 0x10300).toBe(0);
     // And back again.
     core.i32[RSP]! += 8;
-    expect(iret(core, 8)).toBe(H_OK);
+    expect(iret(core, 8, 2)).toBe(H_OK);
     expect([rip(), rsp(), core.i32[A.CPL >>> 2], getFlags(core)]).toEqual([0x1234, 0x200808, 3, 0x302]);
   });
 
@@ -99,7 +99,7 @@ describe("long mode", () => {
     expect(deliverNmi(core)).toBe(0);
     expect(rsp()).toBe(0x9000 - 40);
     expect(core.i32[A.INTERRUPTIBILITY >>> 2]).toBe(8);
-    expect(iret(core, 8)).toBe(H_OK);
+    expect(iret(core, 8, 2)).toBe(H_OK);
     expect(core.i32[A.INTERRUPTIBILITY >>> 2]).toBe(0);
   });
 
@@ -212,7 +212,7 @@ describe("legacy modes", () => {
     expect(frame).toEqual([0, 0x77, 0x51, 0x30202, 0x300, 0x52, 0x50, 0x53, 0x54, 0x55]);
     expect([rip(), core.i32[A.CPL >>> 2], core.i32[(A.SEG + 32) >>> 2]]).toEqual([0x9000, 0, 0x10]);
     core.i32[RSP]! += 4;
-    expect(iret(core, 4)).toBe(H_OK);
+    expect(iret(core, 4, 2)).toBe(H_OK);
     expect([rip(), rsp(), getFlags(core) & 0x20000, core.i32[(A.SEG + 3 * 16) >>> 2]]).toEqual([
       0x77, 0x300, 0x20000, 0x53,
     ]);
