@@ -172,8 +172,10 @@ export class Engine {
           return core.i32[A.EXIT_REASON >>> 2]!;
         case H_RESTART: {
           this.rollBack(core);
+          core.repeating = false;
           const code = this.single(core);
           if (code !== DONE) return code;
+          if (core.repeating && i32[A.PENDING_DEBUG >>> 2] !== 0) i32[A.RFLAGS_SYS >>> 2]! |= FLAG_RF;
           // What the instruction hit or began is due at once.
           if ((i32[A.PENDING_DEBUG >>> 2]! | i32[A.INJECT_INFO >>> 2]! | (i32[A.MODE >>> 2]! & MODE_STEP)) !== 0)
             return -1;
@@ -204,7 +206,8 @@ export class Engine {
    */
   private stepAtCut(core: Core): number {
     const { i32 } = core;
-    if (hitsCodeBreakpoint(core)) {
+    // A breakpoint behind MOV SS is lost.
+    if ((i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW_MOV_SS) === 0 && hitsCodeBreakpoint(core)) {
       const exit = deliverDebug(core);
       return exit === 0 ? -1 : exit;
     }
