@@ -7,6 +7,7 @@ import type { Domain } from "../domain/domain.ts";
 import { EventChannels } from "../events/channels.ts";
 import { grantsOf } from "../grants/grants.ts";
 import type { Hypervisor } from "../hypervisor.ts";
+import { PvRecount } from "../pv/audit.ts";
 import { isGrant, isRam, isReadOnly } from "./p2m.ts";
 
 /**
@@ -29,12 +30,16 @@ export function auditMemory(
     if (domain.isDying) continue;
     for (const vcpu of domain.vcpus) if (vcpu.infoMfn >= 0) reference(vcpu.infoMfn);
     if (domain.events instanceof EventChannels) for (const mfn of domain.events.frames()) reference(mfn);
-    found.push(...auditP2m(domain), ...auditPins(domain));
+    if (!domain.isPv) found.push(...auditP2m(domain));
+    found.push(...auditPins(domain));
   }
+  const recount = new PvRecount(hv, held);
+  found.push(...recount.differences());
   for (let mfn = 0; mfn < heap.frames; mfn++) {
     const owner = heap.ownerOf(mfn);
-    if (owner === DOMID_XEN) continue;
-    const wanted = (expected.get(mfn) ?? 0) + (heap.isAllocated(mfn) ? 1 : 0);
+    // Of Xen's own frames those count that are shared with a domain, which maps them itself if it is a PV domain.
+    if (owner === DOMID_XEN && hv.pageTypes.ownerOf(mfn) === DOMID_XEN) continue;
+    const wanted = (expected.get(mfn) ?? 0) + (heap.isAllocated(mfn) ? 1 : 0) + recount.referencesTo(mfn);
     const count = heap.referencesOf(mfn);
     if (count !== wanted) found.push(`frame ${mfn} of d${owner} has ${count} references, accounted for ${wanted}`);
   }

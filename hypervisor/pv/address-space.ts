@@ -63,8 +63,8 @@ export class PvAddressSpace {
   private readonly domain: Domain;
   private readonly i32: Int32Array;
   /** L3 tables of slots 256 and 260, 0 while there is none. */
-  private readonly m2pL3: number;
-  private readonly areaL3: number;
+  readonly m2pL3: number;
+  readonly areaL3: number;
   /** L1 tables of the domain's area, 512 pages each: 16 vcpus. */
   private readonly areaL1: number[] = [];
   /** L1 tables with the 4-byte machine-to-phys table. */
