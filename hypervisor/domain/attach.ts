@@ -4,10 +4,6 @@ import "../events/hypercall.ts";
 import { Grants } from "../grants/grants.ts";
 import "../grants/hypercall.ts";
 import "../hypercalls/memory-op.ts";
-import "../pv/memory-op.ts";
-import "../pv/mmu-update.ts";
-import "../pv/mmuext.ts";
-import "../pv/update-va-mapping.ts";
 import type { Domain } from "./domain.ts";
 
 const NEWEST_GRANT_VERSION = 2;
