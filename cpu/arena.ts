@@ -8,6 +8,13 @@
  * copied in by `Core.activate()`: fixed addresses are what makes the generated code short.
  */
 
+/**
+ * i64, of the machine: counted up in its upper bits (mmu/tlb.ts `newFetchEpoch`) whenever a translation leaves the fetch TLB or translated
+ * code is dropped. What was found to be there under (epoch, TLB_BASE, TLB_CTX) still is as long as these are the same.
+ */
+export const FETCH_EPOCH = 0x800;
+export const FETCH_EPOCH_SHIFT = 36;
+
 // ---- CORE: the active core's state, one 4 KiB page -------------------------------------------------------------
 export const CORE = 0x1000;
 export const CORE_BYTES = 0x1000;
@@ -242,8 +249,15 @@ export const FETCH_HALF_BYTES: number = FETCH_ENTRIES << FETCH_ENTRY_SHIFT;
 export const BLOCK_TABLE: number = FETCH_TLB + 2 * FETCH_HALF_BYTES;
 export const BLOCK_TABLE_ENTRIES = 0x10000;
 export const BLOCK_TABLE_SHIFT = 4;
+/**
+ * Jump cache of the dispatcher of translated code, direct-mapped by RIP, 32 bytes an entry: RIP i64, stamp i64 (see
+ * interpreter/generate.ts), MODE i32, table index of the translation i32, unused.
+ */
+export const JUMPS: number = BLOCK_TABLE + (BLOCK_TABLE_ENTRIES << BLOCK_TABLE_SHIFT);
+export const JUMP_ENTRIES = 4096;
+export const JUMP_SHIFT = 5;
 /** The micro-op stream: block records, bump-allocated, all dropped together when it is full. */
-export const STREAM: number = BLOCK_TABLE + (BLOCK_TABLE_ENTRIES << BLOCK_TABLE_SHIFT);
+export const STREAM: number = JUMPS + (JUMP_ENTRIES << JUMP_SHIFT);
 export const STREAM_BYTES = 0x2000000;
 
 /** Frame attributes and the code bitmap follow; their size depends on the RAM. */

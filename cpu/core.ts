@@ -315,6 +315,8 @@ export class CoreGroup {
   readonly tlb: TlbState = new TlbState();
   /** Set by the block cache: translated code in these bytes of RAM (arena address) is void. */
   invalidateCode: (at: number, bytes: number) => void = () => {};
+  /** Set by the translator: no stamp (A.FETCH_EPOCH) that its code keeps may be taken for a new one. */
+  forgetStamps: () => void = () => {};
   /** Set by dirty logging: a machine frame with FRAME_DIRTY_LOG is written. */
   noteDirty: (frame: number) => void = () => {};
   /** The highest TSC that any core showed (DESIGN section 4: time never runs backwards across cores). */

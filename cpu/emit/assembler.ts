@@ -35,6 +35,7 @@ export const OP = {
   i64_ge_u: 0x5a,
   i32_add: 0x6a,
   i32_sub: 0x6b,
+  i32_mul: 0x6c,
   i32_and: 0x71,
   i32_or: 0x72,
   i32_xor: 0x73,
@@ -95,6 +96,8 @@ export class Label {
 export class Assembler {
   bytes: Uint8Array;
   length = 0;
+  /** Where an `if` or `br_if` stands that mostly goes one way, in ascending order: offset, 1 if its condition is mostly true. */
+  readonly hints: number[] = [];
   private depth = 0;
 
   /** @param room bytes to begin with */
@@ -217,6 +220,7 @@ export class Assembler {
   }
   /** Appends what another assembler wrote; its branches must stay inside it. */
   append(part: Assembler): void {
+    for (let i = 0; i < part.hints.length; i += 2) this.hints.push(this.length + part.hints[i]!, part.hints[i + 1]!);
     this.raw(part.bytes.subarray(0, part.length));
   }
   /** Appends bytes as they are. */
@@ -233,7 +237,17 @@ export class Assembler {
   }
   clear(): void {
     this.length = 0;
+    this.hints.length = 0;
     this.depth = 0;
+  }
+
+  /** The condition of the `if` or `br_if` that comes next is mostly true. */
+  likely(): void {
+    this.hints.push(this.length, 1);
+  }
+  /** The same: mostly false. */
+  unlikely(): void {
+    this.hints.push(this.length, 0);
   }
 
   block(type: number = VOID): Label {
@@ -291,6 +305,8 @@ export interface FunctionBody {
   /** Types of the locals after the parameters. */
   locals: readonly number[];
   code: Uint8Array;
+  /** As Assembler.hints. */
+  hints?: readonly number[];
 }
 
 /**
@@ -347,22 +363,57 @@ export function buildModule(
       s.unsigned(imports.length + n);
     });
   });
+  const bodies = functions.map(body);
+  branchHints(out, imports.length, bodies);
   section(out, 10, (s) => {
-    s.unsigned(functions.length);
-    for (const f of functions) {
-      const body = new Assembler();
-      body.unsigned(f.locals.length);
-      for (const l of f.locals) {
-        body.unsigned(1);
-        body.byte(l);
-      }
-      body.raw(f.code);
-      body.byte(0x0b);
-      s.unsigned(body.length);
-      s.append(body);
+    s.unsigned(bodies.length);
+    for (const b of bodies) {
+      s.unsigned(b.length);
+      s.append(b);
     }
   });
   return out.bytes.slice(0, out.length);
+}
+
+/** A function's locals, in runs of one type, and its code. */
+function body(f: FunctionBody): Assembler {
+  const runs: { type: number; count: number }[] = [];
+  for (const type of f.locals)
+    if (runs.at(-1)?.type === type) runs.at(-1)!.count++;
+    else runs.push({ type, count: 1 });
+  const b = new Assembler();
+  b.unsigned(runs.length);
+  for (const { type, count } of runs) {
+    b.unsigned(count);
+    b.byte(type);
+  }
+  const start = b.length;
+  b.raw(f.code);
+  b.byte(0x0b);
+  const hints = f.hints ?? [];
+  for (let i = 0; i < hints.length; i += 2) b.hints.push(start + hints[i]!, hints[i + 1]!);
+  return b;
+}
+
+/**
+ * The custom section of the branch hinting proposal (github.com/WebAssembly/branch-hinting): offsets count from the declaration
+ * of the locals. An engine that does not know it ignores it.
+ */
+function branchHints(out: Assembler, firstFunction: number, bodies: readonly Assembler[]): void {
+  const hinted = bodies.map((b, n) => ({ b, n })).filter(({ b }) => b.hints.length > 0);
+  section(out, 0, (s) => {
+    text(s, "metadata.code.branch_hint");
+    s.unsigned(hinted.length);
+    for (const { b, n } of hinted) {
+      s.unsigned(firstFunction + n);
+      s.unsigned(b.hints.length / 2);
+      for (let i = 0; i < b.hints.length; i += 2) {
+        s.unsigned(b.hints[i]!);
+        s.unsigned(1);
+        s.byte(b.hints[i + 1]!);
+      }
+    }
+  });
 }
 
 function section(out: Assembler, id: number, fill: (s: Assembler) => void): void {

@@ -105,6 +105,7 @@ function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes
     middling(e, "b", offset, double, operation === "DIV", unary);
     w.op(OP.i32_and);
   }
+  w.likely();
   w.if();
   for (let lane = 0; lane < lanes; lane++) {
     const at = A.XMM + laneOffset(lane * bytes);
@@ -130,6 +131,7 @@ function emitCompare(e: Emitter): void {
   middling(e, "a", 0, true, false, false);
   middling(e, "b", 0, true, false, false);
   w.op(OP.i32_and);
+  w.likely();
   w.if();
   const compare = (op: number): void => {
     e.vectorAddress("a");
@@ -175,6 +177,7 @@ function emitFromInteger(e: Emitter, wide: boolean): void {
     return;
   }
   usualMxcsr(e);
+  w.likely();
   w.if();
   convert();
   w.else();
@@ -191,6 +194,7 @@ function emitToInteger(e: Emitter, wide: boolean): void {
   w.op(F64_ABS);
   w.f64(wide ? 2 ** 62 : 2 ** 31 - 1);
   w.op(F64_LT, OP.i32_and);
+  w.likely();
   w.if();
   e.open("d");
   e.vectorAddress("b");

@@ -182,6 +182,7 @@ function emitDiv(e: Emitter, signed: boolean, sz: number): void {
   if (signed) e.signExtend(sz);
   w.tee(l.y);
   w.op(OP.i64_eqz);
+  w.unlikely();
   w.if();
   e.fault(VEC_DE);
   w.end();
@@ -206,6 +207,7 @@ function emitDiv(e: Emitter, signed: boolean, sz: number): void {
     w.get(l.x);
     w.i64(-(2 ** 63));
     w.op(OP.i64_eq, OP.i32_and);
+    w.unlikely();
     w.if();
     e.fault(VEC_DE);
     w.end();
@@ -218,6 +220,7 @@ function emitDiv(e: Emitter, signed: boolean, sz: number): void {
   if (signed) e.signExtend(sz);
   else e.zeroExtend(sz);
   w.op(OP.i64_ne);
+  w.unlikely();
   w.if();
   e.fault(VEC_DE);
   w.end();
@@ -258,6 +261,7 @@ function emitDiv64(e: Emitter, signed: boolean): void {
   e.get("a", 3);
   w.tee(l.y);
   w.op(OP.i64_eqz);
+  w.unlikely();
   w.if();
   e.fault(VEC_DE);
   w.end();
@@ -273,6 +277,7 @@ function emitDiv64(e: Emitter, signed: boolean): void {
     w.i64(-1);
     w.op(OP.i64_ne, OP.i32_and);
   } else w.op(OP.i64_eqz);
+  w.likely();
   w.if();
   e.openFixed(A.S_RDX);
   w.get(l.x);

@@ -196,6 +196,7 @@ function checkAligned(e: Emitter, bytes: number): void {
   w.get(l.lin);
   w.i64(bytes - 1);
   w.op(OP.i64_and, OP.i64_eqz, OP.i32_eqz);
+  w.unlikely();
   w.if();
   e.fault(VEC_GP);
   w.end();
@@ -207,6 +208,7 @@ function emitLoad(e: Emitter, bytes: number, aligned: boolean): void {
   e.address();
   if (aligned) checkAligned(e, bytes);
   e.probe(A.TLB_READ, bytes);
+  w.likely();
   w.if(I32);
   e.hitAddress();
   w.else();
@@ -236,6 +238,7 @@ function emitStore(e: Emitter, bytes: number, aligned: boolean): void {
   e.address();
   if (aligned) checkAligned(e, bytes);
   e.probe(A.TLB_WRITE, bytes);
+  w.likely();
   w.if();
   e.hitAddress();
   w.set(e.l.i);

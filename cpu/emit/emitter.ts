@@ -234,6 +234,7 @@ export abstract class Emitter {
   loadAt(sz: number, access: Access = IMPORT_READ): void {
     const { w } = this;
     this.probe(access === IMPORT_READ ? A.TLB_READ : A.TLB_WRITE, bytesOf(sz));
+    w.likely();
     w.if(I64);
     this.hitAddress();
     w.mem(LOADS[sz]!, 0);
@@ -254,6 +255,7 @@ export abstract class Emitter {
   storeAt(sz: number, value: number): void {
     const { w } = this;
     this.probe(A.TLB_WRITE, bytesOf(sz));
+    w.likely();
     w.if();
     this.hitAddress();
     w.get(value);

@@ -98,6 +98,7 @@ export class InterpreterEmitter extends Emitter {
   leaveIf(): void {
     const { w } = this;
     w.tee(ST);
+    w.unlikely();
     w.if();
     w.i32(0);
     w.get(PC);

@@ -13,8 +13,25 @@ import * as A from "../arena.ts";
 import { Assembler, buildModule, type FunctionType, type Label, MEM, OP } from "../emit/assembler.ts";
 import { I32, I64, IMPORTS } from "../emit/emitter.ts";
 import { emitTable } from "../emit/table.ts";
+import { CTX_NONE } from "../mmu/contexts.ts";
 import * as U from "../uops/uop.ts";
-import { BLOCK, CTX, ENT, I, InterpreterEmitter, LIN, LINK, LOCAL_TYPES, PC, RIPL, SCRATCH, ST, X } from "./emitter.ts";
+import {
+  BLOCK,
+  CTX,
+  ENT,
+  I,
+  InterpreterEmitter,
+  LIN,
+  LINK,
+  LOCAL_TYPES,
+  PC,
+  RIPL,
+  SCRATCH,
+  ST,
+  TLB,
+  X,
+  Y,
+} from "./emitter.ts";
 import { reload, storeRip, terminals } from "./terminals.ts";
 
 const RUN_TYPE: FunctionType = { params: [I32], results: [I32] };
@@ -26,6 +43,21 @@ export const RUN_HOT = 6;
 export const TRANSLATED_GOES_ON: number = -1;
 /** Type of translated functions: linear RIP -> status. */
 export const TRANSLATED_TYPE: FunctionType = { params: [I64], results: [I32] };
+
+/** Pushes the offset of the fetch TLB's entry for linear address `lin` (i64), in the half of the current privilege. */
+export function fetchEntry(w: Assembler, lin: number): void {
+  w.get(lin);
+  w.i64(12 - A.FETCH_ENTRY_SHIFT);
+  w.op(OP.i64_shr_u, OP.i32_wrap_i64);
+  w.i32((A.FETCH_ENTRIES - 1) << A.FETCH_ENTRY_SHIFT);
+  w.op(OP.i32_and);
+  w.i32(0);
+  w.i32(A.FETCH_HALF_BYTES);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.CPL);
+  w.i32(3);
+  w.op(OP.i32_ne, OP.select, OP.i32_add);
+}
 
 /** Emits the look-up of the block at RIPL into local BLOCK; a miss stores RIP and returns RUN_MISS. */
 function lookUp(w: Assembler): void {
@@ -46,20 +78,10 @@ function lookUp(w: Assembler): void {
   w.mem(MEM.i64_load, A.FETCH_PAGE);
   w.op(OP.i64_ne);
   w.if();
-  // Another page: probe the fetch TLB, in the half of the current privilege. No link may cross a page.
+  // Another page: probe the fetch TLB. No link may cross a page.
   w.i32(0);
   w.set(LINK);
-  w.get(LIN);
-  w.i64(12 - A.FETCH_ENTRY_SHIFT);
-  w.op(OP.i64_shr_u, OP.i32_wrap_i64);
-  w.i32((A.FETCH_ENTRIES - 1) << A.FETCH_ENTRY_SHIFT);
-  w.op(OP.i32_and);
-  w.i32(0);
-  w.i32(A.FETCH_HALF_BYTES);
-  w.i32(0);
-  w.mem(MEM.i32_load, A.CPL);
-  w.i32(3);
-  w.op(OP.i32_ne, OP.select, OP.i32_add);
+  fetchEntry(w, LIN);
   w.tee(ENT);
   w.mem(MEM.i64_load, A.FETCH_TLB);
   w.get(X);
@@ -146,6 +168,7 @@ function warmth(w: Assembler, enter: Label): void {
   w.i32(0);
   w.set(LINK);
   w.i32(0);
+  w.mem(MEM.i32_load, A.BLOCK);
   w.set(BLOCK);
   w.br(enter);
   w.end();
@@ -172,29 +195,52 @@ function loadRip(w: Assembler): void {
 }
 
 /**
+ * Pushes the stamp of what the fetch TLB holds: epoch, view and context number in one word. While it stays the same, every translation
+ * that was in the fetch TLB still is. The locals hold the TLB base (i32) and the context number (i64).
+ */
+export function stamp(w: Assembler, tlb: number, ctx: number): void {
+  w.i32(0);
+  w.mem(MEM.i64_load, A.FETCH_EPOCH);
+  w.get(tlb);
+  w.op(OP.i64_extend_i32_u);
+  w.i64(12);
+  w.op(OP.i64_shl, OP.i64_or);
+  w.get(ctx);
+  w.op(OP.i64_or);
+}
+
+/** Local ENT = offset of RIPL's entry in the jump cache. */
+function jumpEntry(w: Assembler): void {
+  w.get(RIPL);
+  w.op(OP.i32_wrap_i64);
+  w.get(RIPL);
+  w.i64(10);
+  w.op(OP.i64_shr_u, OP.i32_wrap_i64, OP.i32_xor);
+  w.i32(A.JUMP_ENTRIES - 1);
+  w.op(OP.i32_and);
+  w.i32(A.JUMP_SHIFT);
+  w.op(OP.i32_shl);
+  w.set(ENT);
+}
+
+/**
  * chain(block): runs the translation of `block` at RIP, and then those of the blocks that follow, until one has none: then it
- * returns TRANSLATED_GOES_ON with RIP there. Other answers are what `run` returns. A small function of its own, because V8 keeps the
- * registers of a small one better than those of the interpreter.
+ * returns TRANSLATED_GOES_ON with RIP there and BLOCK its record. Other answers are what `run` returns. What follows is found in
+ * the jump cache, or else as everywhere, and then entered there - but not in context CTX_NONE, where nothing is known to stay in the
+ * fetch TLB. A small function of its own, because V8 keeps the registers of a small one better than those of the interpreter.
  */
 function chainCode(): Uint8Array {
   const w = new Assembler();
   reload(w);
   loadRip(w);
-  const next = w.loop();
+  w.i32(-1);
   w.get(BLOCK);
   w.mem(MEM.i32_load, U.BLOCK_HEAT);
-  w.tee(I);
-  w.i32(0);
-  w.op(OP.i32_ge_s);
-  w.if();
-  storeRip(w);
-  w.i32(TRANSLATED_GOES_ON);
-  w.op(OP.return);
-  w.end();
-  w.get(RIPL);
-  w.i32(-1);
-  w.get(I);
   w.op(OP.i32_sub);
+  w.set(LINK);
+  const next = w.loop();
+  w.get(RIPL);
+  w.get(LINK);
   w.callIndirect(TRANSLATED);
   w.tee(ST);
   w.i32(TRANSLATED_GOES_ON);
@@ -204,7 +250,69 @@ function chainCode(): Uint8Array {
   w.op(OP.return);
   w.end();
   loadRip(w);
+  jumpEntry(w);
+  stamp(w, TLB, CTX);
+  w.set(Y);
+  const unknown = w.block();
+  w.get(ENT);
+  w.mem(MEM.i64_load, A.JUMPS);
+  w.get(RIPL);
+  w.op(OP.i64_ne);
+  w.brIf(unknown);
+  w.get(ENT);
+  w.mem(MEM.i64_load, A.JUMPS + 8);
+  w.get(Y);
+  w.op(OP.i64_ne);
+  w.brIf(unknown);
+  w.get(ENT);
+  w.mem(MEM.i32_load, A.JUMPS + 16);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.MODE);
+  w.op(OP.i32_ne);
+  w.brIf(unknown);
+  w.get(ENT);
+  w.mem(MEM.i32_load, A.JUMPS + 20);
+  w.set(LINK);
+  w.br(next);
+  w.end();
+  w.i32(0);
+  w.set(LINK);
   lookUp(w);
+  w.get(BLOCK);
+  w.mem(MEM.i32_load, U.BLOCK_HEAT);
+  w.tee(I);
+  w.i32(0);
+  w.op(OP.i32_ge_s);
+  w.if();
+  w.i32(0);
+  w.get(BLOCK);
+  w.mem(MEM.i32_store, A.BLOCK);
+  w.i32(TRANSLATED_GOES_ON);
+  w.op(OP.return);
+  w.end();
+  w.i32(-1);
+  w.get(I);
+  w.op(OP.i32_sub);
+  w.set(LINK);
+  w.get(CTX);
+  w.i64(CTX_NONE);
+  w.op(OP.i64_ne);
+  w.if();
+  jumpEntry(w);
+  w.get(ENT);
+  w.get(RIPL);
+  w.mem(MEM.i64_store, A.JUMPS);
+  w.get(ENT);
+  w.get(Y);
+  w.mem(MEM.i64_store, A.JUMPS + 8);
+  w.get(ENT);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.MODE);
+  w.mem(MEM.i32_store, A.JUMPS + 16);
+  w.get(ENT);
+  w.get(LINK);
+  w.mem(MEM.i32_store, A.JUMPS + 20);
+  w.end();
   w.br(next);
   w.end();
   w.op(OP.unreachable);
@@ -269,7 +377,7 @@ export function generateInterpreter(memoryPages: number): Uint8Array {
     memoryPages,
     IMPORTS,
     [
-      { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length) },
+      { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length), hints: w.hints },
       { name: "chain", type: RUN_TYPE, locals: LOCAL_TYPES, code: chainCode() },
     ],
     true,

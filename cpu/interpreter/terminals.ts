@@ -41,6 +41,7 @@ function testDeadline(w: Assembler): void {
   w.get(I);
   w.i32(0);
   w.op(OP.i32_le_s);
+  w.unlikely();
   w.if();
   storeRip(w);
   w.i32(0);
@@ -126,6 +127,29 @@ function goTo(w: Assembler, enter: Label): void {
 const LINK_TAKEN = 16;
 const LINK_NOT_TAKEN = 20;
 
+/**
+ * Notes where a computed jump or call goes, for the translator: where its links would be stand the last two different targets, as
+ * distances from the block (0: none).
+ */
+function noteTarget(w: Assembler): void {
+  w.get(PC);
+  w.mem(MEM.i32_load, LINK_TAKEN);
+  w.get(RIPL);
+  ripBase(w);
+  w.op(OP.i64_sub, OP.i32_wrap_i64);
+  w.tee(I);
+  w.op(OP.i32_ne);
+  w.if();
+  w.get(PC);
+  w.get(PC);
+  w.mem(MEM.i32_load, LINK_TAKEN);
+  w.mem(MEM.i32_store, LINK_NOT_TAKEN);
+  w.get(PC);
+  w.get(I);
+  w.mem(MEM.i32_store, LINK_TAKEN);
+  w.end();
+}
+
 /** Faults with #GP(0) if local Y is not canonical (48 bits). */
 function checkCanonical(e: Emitter): void {
   const { w } = e;
@@ -136,6 +160,7 @@ function checkCanonical(e: Emitter): void {
   w.op(OP.i64_shr_s);
   w.get(Y);
   w.op(OP.i64_ne);
+  w.unlikely();
   w.if();
   e.fault(VEC_GP);
   w.end();
@@ -213,6 +238,7 @@ export function terminals(): Map<number, EmitTerminal> {
     checkCanonical(e);
     e.w.get(Y);
     e.w.set(RIPL);
+    noteTarget(e.w);
     goTo(e.w, enter);
   });
   table.set(U.U_CALL, (e, enter) => {
@@ -236,6 +262,7 @@ export function terminals(): Map<number, EmitTerminal> {
     push(e);
     w.get(T);
     w.set(RIPL);
+    noteTarget(w);
     goTo(w, enter);
   });
   table.set(U.U_RET, (e, enter) => {

@@ -99,4 +99,6 @@ export class TlbState {
   largeHighMax = -1;
   /** A 1 GiB page was filled. */
   huge = false;
+  /** Of A.FETCH_EPOCH. */
+  fetchEpoch = 0;
 }

@@ -6,6 +6,8 @@ import {
   DTLB,
   FETCH_ENTRIES,
   FETCH_ENTRY_SHIFT,
+  FETCH_EPOCH,
+  FETCH_EPOCH_SHIFT,
   FETCH_HALF_BYTES,
   FETCH_PAGE,
   FETCH_TLB,
@@ -13,6 +15,9 @@ import {
   FRAME_DIRTY_LOG,
   FRAME_MMIO,
   FRAME_WATCH,
+  JUMP_ENTRIES,
+  JUMP_SHIFT,
+  JUMPS,
   TLB_ADDEND,
   TLB_ATTR,
   TLB_CTX,
@@ -84,11 +89,30 @@ export function fillFetch(core: Core, user: boolean, lo: number, hi: number): vo
   const ctx = i[TLB_CTX >>> 2]!;
   if (ctx === CTX_NONE) return;
   const e = fetchEntry(user, lo);
+  if (i[e] !== 0) newFetchEpoch(core);
   i[e] = (lo & ~0xfff) | ctx;
   i[e + 1] = hi;
   i[e + 2] = m.page;
   i[e + 3] = m.shift;
   if (m.shift > 12) noteLarge(core.shared, m.shift, lo, hi);
+}
+
+/** Epochs that FETCH_EPOCH can tell apart. */
+const FETCH_EPOCHS: number = 2 ** (64 - FETCH_EPOCH_SHIFT);
+
+/**
+ * A translation leaves the fetch TLB, or translated code goes away: whatever the dispatcher and translated code remember about it
+ * is void.
+ */
+export function newFetchEpoch(core: Core): void {
+  const t = core.shared.tlb;
+  if (++t.fetchEpoch === FETCH_EPOCHS) {
+    // Numbers come again: nothing may be left that knows the old ones.
+    t.fetchEpoch = 0;
+    core.u8.fill(0, JUMPS, JUMPS + (JUMP_ENTRIES << JUMP_SHIFT));
+    core.shared.forgetStamps();
+  }
+  core.i32[(FETCH_EPOCH + 4) >>> 2] = t.fetchEpoch << (FETCH_EPOCH_SHIFT - 32);
 }
 
 const region = (lo: number, hi: number): number => (hi >>> 0) * 2048 + (lo >>> 21);
@@ -138,17 +162,22 @@ export function invalidatePage(core: Core, lo: number, hi: number): void {
   }
   const fetchSpan = Math.min(span, FETCH_ENTRIES);
   const fetchFirst = (lo >>> 12) & (FETCH_ENTRIES - 1) & ~(fetchSpan - 1);
+  let removed = false;
   for (let half = 0; half < 2; half++) {
     for (let n = fetchFirst; n < fetchFirst + fetchSpan; n++) {
       const e = fetchEntry(half === 1, n << 12);
-      if (i[e] !== 0 && samePage(i[e]!, i[e + 1]!, lo, hi, i[e + 3]!)) i[e] = 0;
+      if (i[e] === 0 || !samePage(i[e]!, i[e + 1]!, lo, hi, i[e + 3]!)) continue;
+      i[e] = 0;
+      removed = true;
     }
   }
+  if (removed) newFetchEpoch(core);
 }
 
 /** Empties all TLBs. */
 export function clearTlbs(core: Core): void {
   const i = core.i32;
+  newFetchEpoch(core);
   i.fill(0, DTLB >>> 2, (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2);
   i.fill(0, FETCH_TLB >>> 2, (FETCH_TLB + 2 * FETCH_HALF_BYTES) >>> 2);
   const t = core.shared.tlb;
@@ -180,6 +209,7 @@ export function setFrameAttribute(core: Core, frame: number, bits: number): void
     }
   }
   if (!all) return;
+  newFetchEpoch(core);
   const fetchEnd = (FETCH_TLB + 2 * FETCH_HALF_BYTES) >>> 2;
   for (let e = FETCH_TLB >>> 2; e < fetchEnd; e += FETCH_WORDS) if (i[e] !== 0 && i[e + 2] === page) i[e] = 0;
   for (const other of core.shared.cores) {

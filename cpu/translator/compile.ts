@@ -4,9 +4,8 @@ import { type Core, VEC_GP } from "../core.ts";
 import { Assembler, type Label, OP } from "../emit/assembler.ts";
 import { push } from "../emit/emit-move.ts";
 import { emitTable } from "../emit/table.ts";
-import { TRANSLATED_GOES_ON } from "../interpreter/generate.ts";
 import * as U from "../uops/uop.ts";
-import { COND, INS, REM, RIPL, ST, T, TranslatorEmitter, Y } from "./emitter.ts";
+import { COND, REM, RIPL, ST, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
 import type { Edge, Region } from "./region.ts";
 import { analyse, type Structure } from "./structure.ts";
 
@@ -15,7 +14,7 @@ export class RegionCompiler {
   private readonly body: Assembler = new Assembler();
   private readonly out: Assembler = new Assembler();
   private readonly e: TranslatorEmitter;
-  private region: Region = { blocks: [] };
+  private region: Region = { blocks: [], pages: [] };
   private structure: Structure = { order: new Int32Array(0), children: [], isHeader: [], isMerge: [] };
   /** Where a branch to a block goes: its `loop`, or the `block` that ends where it begins. */
   private readonly loops: (Label | undefined)[] = [];
@@ -26,8 +25,8 @@ export class RegionCompiler {
     this.e = new TranslatorEmitter(this.body, core.u8, core.i32);
   }
 
-  /** @returns the function's code, without its locals and final end. */
-  compile(region: Region): Uint8Array {
+  /** @returns the function's code, without its locals and final end, and its hints (Assembler.hints). */
+  compile(region: Region): { code: Uint8Array; hints: number[] } {
     const { body, out, e } = this;
     this.region = region;
     this.structure = analyse(region);
@@ -37,10 +36,10 @@ export class RegionCompiler {
     e.exit = body.block();
     this.tree(0);
     body.end();
-    e.prologue(out);
+    e.prologue(out, region.blocks[0]!.record, region.pages);
     out.append(body);
     e.epilogue(out);
-    return out.bytes.slice(0, out.length);
+    return { code: out.bytes.slice(0, out.length), hints: [...out.hints] };
   }
 
   /** Emits block `b` and everything that it dominates. */
@@ -67,18 +66,26 @@ export class RegionCompiler {
       this.leave();
       return;
     }
-    // Every edge is a cut: the deadline is tested.
+    // Every edge is a cut: the deadline is tested. And a page is entered only if it is in the fetch TLB.
     body.get(REM);
     body.i32(0);
     body.op(OP.i32_le_s);
+    if (this.leavesPage(from, edge)) {
+      body.get(VALID);
+      body.op(OP.i32_eqz, OP.i32_or);
+    }
+    body.unlikely();
     body.if();
     this.e.pageAddress(edge.offset);
     body.set(RIPL);
-    body.i32(0);
-    body.set(ST);
-    body.br(this.e.exit!);
+    this.leave();
     body.end();
     this.jump(from, edge);
+  }
+
+  private leavesPage(from: number, edge: Edge): boolean {
+    const { blocks } = this.region;
+    return blocks[from]!.page !== blocks[edge.to]!.page;
   }
 
   /** Goes along an edge inside the region, without a cut. */
@@ -89,39 +96,90 @@ export class RegionCompiler {
     else this.tree(edge.to);
   }
 
-  /** The dispatch node: RIPL, which has passed the test of the deadline, is compared with the targets. */
-  private dispatch(index: number): void {
-    const { body, e } = this;
-    for (const target of this.region.blocks[index]!.targets) {
-      if (target.to < 0) continue;
-      body.get(RIPL);
-      e.pageAddress(target.offset);
-      body.op(OP.i64_eq);
+  /** Goes to RIPL, which is compared with the places where the block may lead inside the region. */
+  private computed(index: number): void {
+    const { body } = this;
+    const b = this.region.blocks[index]!;
+    this.account(b.instructions);
+    const targets = b.targets.filter((target) => target.to >= 0);
+    if (targets.length > 0) {
+      body.get(REM);
+      body.i32(0);
+      body.op(OP.i32_gt_s);
+      body.likely();
       body.if();
-      this.jump(index, target);
+      if (targets.length <= 3) this.compareTargets(index, targets);
+      else this.hashTargets(index, targets);
       body.end();
     }
     this.leave();
   }
 
-  /** Leaves for RIPL: the slice has ended, or the dispatcher goes on. */
+  private compareTargets(index: number, targets: readonly Edge[]): void {
+    const { body, e } = this;
+    for (const target of targets) {
+      body.get(RIPL);
+      e.pageAddress(target.offset);
+      body.op(OP.i64_eq);
+      if (this.leavesPage(index, target)) {
+        body.get(VALID);
+        body.op(OP.i32_and);
+      }
+      body.if();
+      this.jump(index, target);
+      body.end();
+    }
+  }
+
+  /** As compareTargets, where that would be many: a hash of the distance from the page selects the one to compare with. */
+  private hashTargets(index: number, targets: readonly Edge[]): void {
+    const { body, e } = this;
+    const hash = perfectHash(targets.map((target) => target.offset));
+    const miss = body.block();
+    const cases: (Label | undefined)[] = [];
+    const labels = targets.map(() => body.block()).reverse();
+    targets.forEach((target, n) => {
+      cases[hash.of(target.offset)] = labels[n]!;
+    });
+    const table = Array.from({ length: hash.size }, (_, n) => cases[n] ?? miss);
+    e.pageDistance(RIPL);
+    body.i32(hash.factor);
+    body.op(OP.i32_mul);
+    body.i32(hash.shift);
+    body.op(OP.i32_shr_u);
+    body.brTable(table, miss);
+    targets.forEach((target) => {
+      body.end();
+      body.get(RIPL);
+      e.pageAddress(target.offset);
+      body.op(OP.i64_ne);
+      if (this.leavesPage(index, target)) {
+        body.get(VALID);
+        body.op(OP.i32_eqz, OP.i32_or);
+      }
+      body.brIf(miss);
+      this.jump(index, target);
+    });
+    body.end();
+  }
+
+  /**
+   * Leaves for RIPL: ST = 0, the slice has ended, or TRANSLATED_GOES_ON, -1, the dispatcher does. (Not by the comparison that `follow`
+   * branches on: V8 would keep its result in a register.)
+   */
   private leave(): void {
     const { body } = this;
     body.i32(0);
-    body.i32(TRANSLATED_GOES_ON);
     body.get(REM);
     body.i32(0);
-    body.op(OP.i32_le_s, OP.select);
+    body.op(OP.i32_gt_s, OP.i32_sub);
     body.set(ST);
     body.br(this.e.exit!);
   }
 
+  /** Cycles are instructions here: REM counts both. */
   private account(instructions: number): void {
     const { body } = this;
-    body.get(INS);
-    body.i32(instructions);
-    body.op(OP.i32_add);
-    body.set(INS);
     body.get(REM);
     body.i32(instructions);
     body.op(OP.i32_sub);
@@ -131,10 +189,6 @@ export class RegionCompiler {
   private code(index: number): void {
     const { body, e, core } = this;
     const b = this.region.blocks[index]!;
-    if (b.record < 0) {
-      this.dispatch(index);
-      return;
-    }
     const table = emitTable();
     e.beginBlock(b.record, b.offset);
     for (let u = b.record + U.BLOCK_HEADER_BYTES; u < b.terminal; u += U.UOP_BYTES) {
@@ -165,7 +219,9 @@ export class RegionCompiler {
       e.get("a", 3);
       body.set(Y);
       this.checkCanonical();
-      this.computed(index, Y);
+      body.get(Y);
+      body.set(RIPL);
+      this.computed(index);
     } else if (kind === U.U_CALL_R) {
       e.get("a", 3);
       body.tee(T);
@@ -174,7 +230,9 @@ export class RegionCompiler {
       e.pageAddress(next);
       body.set(Y);
       push(e);
-      this.computed(index, T);
+      body.get(T);
+      body.set(RIPL);
+      this.computed(index);
     } else {
       // RET
       e.getFixed(A.S_RSP, 3);
@@ -187,7 +245,9 @@ export class RegionCompiler {
       body.i64(8 + core.i32[(b.terminal + 12) >>> 2]!);
       body.op(OP.i64_add);
       e.closeFixed(A.S_RSP, 3);
-      this.computed(index, Y);
+      body.get(Y);
+      body.set(RIPL);
+      this.computed(index);
     }
   }
 
@@ -205,28 +265,6 @@ export class RegionCompiler {
     body.end();
   }
 
-  /** Ends a block whose target is in a local. */
-  private computed(index: number, target: number): void {
-    const { body } = this;
-    const b = this.region.blocks[index]!;
-    this.account(b.instructions);
-    body.get(target);
-    body.set(RIPL);
-    if (b.dispatch === null || b.dispatch.to < 0) {
-      this.leave();
-      return;
-    }
-    body.get(REM);
-    body.i32(0);
-    body.op(OP.i32_le_s);
-    body.if();
-    body.i32(0);
-    body.set(ST);
-    body.br(this.e.exit!);
-    body.end();
-    this.jump(index, b.dispatch);
-  }
-
   /** As the interpreter's: #GP(0) if local Y is not canonical. */
   private checkCanonical(): void {
     const { body, e } = this;
@@ -237,8 +275,32 @@ export class RegionCompiler {
     body.op(OP.i64_shr_s);
     body.get(Y);
     body.op(OP.i64_ne);
+    body.unlikely();
     body.if();
     e.fault(VEC_GP);
     body.end();
+  }
+}
+
+/** (i32 * factor) >>> shift, below `size`, different for each of the keys. */
+export interface PerfectHash {
+  readonly factor: number;
+  readonly shift: number;
+  readonly size: number;
+  of(key: number): number;
+}
+
+/** A perfect hash of distinct int32s, found by trying odd factors in a fixed order and then larger tables. */
+export function perfectHash(keys: readonly number[]): PerfectHash {
+  for (let bits = Math.max(2, Math.ceil(Math.log2(keys.length)) + 1); ; bits++) {
+    const shift = 32 - bits;
+    for (
+      let tries = 0, factor = 0x9e3779b1 | 0;
+      tries < 64;
+      tries++, factor = (Math.imul(factor, 0x2c9277b5) + 2) | 1
+    ) {
+      const of = (key: number): number => Math.imul(key, factor) >>> shift;
+      if (new Set(keys.map(of)).size === keys.length) return { factor, shift, size: 1 << bits, of };
+    }
   }
 }

@@ -6,8 +6,10 @@ import * as A from "../arena.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
 import { condition } from "../emit/emit-move.ts";
 import { type Access, Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import { fetchEntry, stamp } from "../interpreter/generate.ts";
 import { SLOTLESS_HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
+import type { Page } from "./region.ts";
 
 // Locals: the parameter (linear RIP), then those of LOCAL_TYPES.
 const PAGE = 0;
@@ -15,9 +17,10 @@ const ENT = 1;
 export const ST = 2;
 const I = 3;
 export const REM = 4;
-export const INS = 5;
-export const UOP = 6;
-export const BLK = 7;
+/** REM when the function was entered: the difference is what it has executed. */
+const START = 5;
+const UOP = 6;
+const BLK = 7;
 const TLB = 8;
 export const COND = 9;
 const CTX = 10;
@@ -33,6 +36,8 @@ const FR = 19;
 const V = 20;
 /** Slot n of the slot file is local SLOT + n. */
 const SLOT = 21;
+/** i32: the other pages of the region are in the fetch TLB, where they were when it was formed. */
+export const VALID: number = SLOT + 37;
 /** The five flag words are locals FLAG..FLAG+4. */
 const FLAG: number = SLOT + 32;
 export const LOCAL_TYPES: readonly number[] = [
@@ -40,6 +45,7 @@ export const LOCAL_TYPES: readonly number[] = [
   ...new Array<number>(10).fill(I64),
   V128,
   ...new Array<number>(37).fill(I64),
+  I32,
 ];
 const SCRATCH: Scratch = { x: X, y: Y, r: R, t: T, lin: LIN, v: V, ent: ENT, st: ST, i: I };
 
@@ -318,7 +324,10 @@ export class TranslatorEmitter extends Emitter {
     w.set(UOP);
     w.i32(this.record);
     w.set(BLK);
+    this.pageAddress(this.blockOffset);
+    w.set(RIPL);
     w.get(ST);
+    w.unlikely();
     w.brIf(this.exit!);
   }
 
@@ -342,10 +351,17 @@ export class TranslatorEmitter extends Emitter {
     this.w.get(REM);
     this.w.mem(MEM.i32_store, A.REMAINING);
   }
+  /** What was charged meanwhile is no instruction. */
   private loadRemaining(): void {
-    this.w.i32(0);
-    this.w.mem(MEM.i32_load, A.REMAINING);
-    this.w.set(REM);
+    const { w } = this;
+    w.get(START);
+    w.get(REM);
+    w.op(OP.i32_sub);
+    w.i32(0);
+    w.mem(MEM.i32_load, A.REMAINING);
+    w.tee(REM);
+    w.op(OP.i32_add);
+    w.set(START);
   }
 
   /** Only divisions of 128 bits call helpers here: they read rAX, rDX and slot a, and write rAX and rDX. */
@@ -409,7 +425,7 @@ export class TranslatorEmitter extends Emitter {
 
   // ---- the ends of the function -------------------------------------------------------------------------------------------
   /** Loads what the body uses; to be called after it was emitted. `w` is where the function begins. */
-  prologue(w: Assembler): void {
+  prologue(w: Assembler, record: number, pages: readonly Page[]): void {
     w.get(PAGE);
     w.i64(-4096);
     w.op(OP.i64_and);
@@ -420,14 +436,62 @@ export class TranslatorEmitter extends Emitter {
       w.set(local);
     };
     load(MEM.i32_load, A.REMAINING, REM);
+    w.get(REM);
+    w.set(START);
     load(MEM.i32_load, A.TLB_BASE, TLB);
     load(MEM.i64_load32_u, A.TLB_CTX, CTX);
     for (let n = 0; n < 32; n++)
       if (this.slotsUsed & (1 << n) && !isTemp(n)) load(MEM.i64_load, A.SLOTS + n * 8, SLOT + n);
     for (let n = 0; n < FLAGS; n++) if (this.flagsUsed & (1 << n)) load(MEM.i64_load, A.CC_Z + n * 8, FLAG + n);
+    if (pages.length > 1) this.validate(w, record, pages.slice(1));
   }
 
-  /** Stores what the body changed. ST <= 0: RIPL is the next RIP; else UOP and BLK name the micro-op. Pushes ST. */
+  /**
+   * Sets VALID if the fetch TLB holds `pages`. The stamp under which it did stands in the header of the region's first block;
+   * while that is the present one, nothing needs to be looked up.
+   */
+  private validate(w: Assembler, record: number, pages: readonly Page[]): void {
+    const cell = record + U.BLOCK_STAMP;
+    stamp(w, TLB, CTX);
+    w.tee(X);
+    w.i32(0);
+    w.mem(MEM.i64_load, cell);
+    w.op(OP.i64_eq);
+    w.tee(VALID);
+    w.op(OP.i32_eqz);
+    w.unlikely();
+    w.if();
+    w.i32(1);
+    w.set(VALID);
+    for (const { delta, arena } of pages) {
+      w.get(PAGE);
+      w.i64(delta);
+      w.op(OP.i64_add);
+      w.set(LIN);
+      fetchEntry(w, LIN);
+      w.tee(ENT);
+      w.mem(MEM.i64_load, A.FETCH_TLB);
+      w.get(LIN);
+      w.get(CTX);
+      w.op(OP.i64_or, OP.i64_eq);
+      w.get(ENT);
+      w.mem(MEM.i32_load, A.FETCH_TLB + 8);
+      w.i32(arena);
+      w.op(OP.i32_eq, OP.i32_and);
+      w.get(VALID);
+      w.op(OP.i32_and);
+      w.set(VALID);
+    }
+    w.get(VALID);
+    w.if();
+    w.i32(0);
+    w.get(X);
+    w.mem(MEM.i64_store, cell);
+    w.end();
+    w.end();
+  }
+
+  /** Stores what the body changed. ST <= 0: RIPL is the next RIP; else UOP, BLK and RIPL name the micro-op, its block and RIPBASE. Pushes ST. */
   epilogue(w: Assembler): void {
     const store = (op: number, address: number, local: number): void => {
       w.i32(0);
@@ -438,10 +502,12 @@ export class TranslatorEmitter extends Emitter {
     for (let n = 0; n < FLAGS; n++) if (this.flagsDirty & (1 << n)) store(MEM.i64_store, A.CC_Z + n * 8, FLAG + n);
     store(MEM.i32_store, A.REMAINING, REM);
     w.i32(0);
-    w.get(INS);
     w.i32(0);
     w.mem(MEM.i32_load, A.INSNS);
+    w.get(START);
     w.op(OP.i32_add);
+    w.get(REM);
+    w.op(OP.i32_sub);
     w.mem(MEM.i32_store, A.INSNS);
     w.get(ST);
     w.i32(0);
@@ -449,13 +515,7 @@ export class TranslatorEmitter extends Emitter {
     w.if();
     store(MEM.i32_store, A.UOP, UOP);
     store(MEM.i32_store, A.BLOCK, BLK);
-    w.i32(0);
-    w.get(PAGE);
-    w.get(BLK);
-    w.mem(MEM.i64_load32_u, 0);
-    w.i64(0xfff);
-    w.op(OP.i64_and, OP.i64_add);
-    w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
+    store(MEM.i64_store, A.SLOTS + A.S_RIPBASE, RIPL);
     w.else();
     store(MEM.i64_store, A.RIP, RIPL);
     w.end();
@@ -467,5 +527,11 @@ export class TranslatorEmitter extends Emitter {
     this.w.get(PAGE);
     this.w.i64(offset);
     this.w.op(OP.i64_add);
+  }
+  /** Pushes the distance of local `rip` from the first page, as an i32. */
+  pageDistance(rip: number): void {
+    this.w.get(rip);
+    this.w.get(PAGE);
+    this.w.op(OP.i64_sub, OP.i32_wrap_i64);
   }
 }

@@ -1,45 +1,70 @@
 /**
- * Regions: the blocks of one page that hang together by direct branches, found from a warm block by following the
- * branches that were taken. A region has one entry, its first block; it becomes one WebAssembly function. Its returns and
- * computed jumps come together in one more node, which compares the target with the places in the region where they may go:
- * after its calls and, if it has a computed jump, any other block of the page that has been executed.
+ * Regions: blocks that hang together, found from a warm block by following the branches that were taken; one region becomes one
+ * WebAssembly function with one entry, its first block. Calls are followed into the callee, also in other pages: a block stands in the
+ * region once for each chain of calls that leads to it (its `Frame`), so a return has one place where it is expected to go.
  */
-import { PAGE_SIZE } from "../arena.ts";
+import * as A from "../arena.ts";
 import type { Core } from "../core.ts";
 import { emitTable } from "../emit/table.ts";
+import { fetchEntry } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
 import * as U from "../uops/uop.ts";
 
-const MAX_BLOCKS = 48;
-const MAX_UOPS = 600;
+const MAX_BLOCKS = 64;
+const MAX_UOPS = 400;
+const MAX_PAGES = 12;
+/** Calls inside calls that are followed. */
+const MAX_DEPTH = 3;
+/** Furthest that a page of the region may lie from the first, bytes. */
+const MAX_DISTANCE = 0x70000000;
+/** A computed jump has at most this many places to go to inside the region. */
+const MAX_TARGETS = 32;
 
 /** Where a terminal leads: a block of the region, or out of it. */
 export interface Edge {
   /** Index into Region.blocks, -1 out of the region. */
   to: number;
-  /** Offset of the target from the start of the page; may lie outside of the page. */
+  /** Offset of the target from the start of the first page; may lie outside of the page. */
   offset: number;
 }
 
+/** A call that was followed: where it returns to, in which frame. */
+interface Frame {
+  readonly number: number;
+  readonly depth: number;
+  readonly returns: number;
+  readonly caller: Frame | null;
+  /** Offset of the callee. */
+  readonly callee: number;
+}
+
 export interface RegionBlock {
-  /** -1: the dispatch node, which has no code of the guest. */
   readonly record: number;
-  /** Offset of its first byte in the page. */
+  /** Offset of its first byte from the start of the first page. */
   readonly offset: number;
+  /** Index into Region.pages. */
+  readonly page: number;
   readonly terminal: number;
   readonly instructions: number;
   readonly bytes: number;
   /** Edges of direct terminals; null where the target is computed. */
   taken: Edge | null;
   straight: Edge | null;
-  /** Of a computed terminal: to the dispatch node, if the region has one. */
-  dispatch: Edge | null;
-  /** Of the dispatch node: where computed jumps may go inside the region. */
+  /** Of a computed terminal: where it may go inside the region. */
   targets: Edge[];
+}
+
+export interface Page {
+  /** Distance of its linear address from that of the first page. */
+  readonly delta: number;
+  /** Arena address. */
+  readonly arena: number;
 }
 
 export interface Region {
   readonly blocks: RegionBlock[];
+  /** Those of its blocks; the first is that of the entry. */
+  readonly pages: Page[];
 }
 
 const TAKEN_ONLY = new Set([U.U_JMP, U.U_CALL]);
@@ -63,88 +88,170 @@ function translatable(core: Core, record: number): boolean {
   return true;
 }
 
-/** The region that begins with `record`, or null if that block can't be translated. */
+/** The region that begins with `record`, which RIP is at, or null if that block can't be translated. */
 export function formRegion(core: Core, cache: BlockCache, record: number): Region | null {
-  if (!translatable(core, record)) return null;
-  const { u16, u32, i32 } = core;
-  const start = u32[record >>> 2]!;
-  const page = (start & ~(PAGE_SIZE - 1)) >>> 0;
-  const mode = u32[(record + 4) >>> 2]!;
-  const blocks: RegionBlock[] = [];
-  const index = new Map<number, number>();
-  let uops = 0;
-  const add = (r: number): number => {
-    const terminal = u32[(r + 20) >>> 2]!;
-    uops += (terminal - r - U.BLOCK_HEADER_BYTES) / U.UOP_BYTES + 1;
-    index.set(r, blocks.length);
-    blocks.push({
-      record: r,
-      offset: u32[r >>> 2]! - page,
+  return translatable(core, record) ? new Former(core, cache, record).form() : null;
+}
+
+class Former {
+  private readonly core: Core;
+  private readonly cache: BlockCache;
+  private readonly mode: number;
+  private readonly blocks: RegionBlock[] = [];
+  private readonly frames: (Frame | null)[] = [];
+  /** Block by frame number and record. */
+  private readonly index: Map<number, number> = new Map();
+  private readonly pages: Page[] = [];
+  /** Blocks to be looked at, by depth of their frames: what is near comes first. */
+  private readonly waiting: number[][] = [];
+  private lastFrame = 0;
+  private uops = 0;
+
+  constructor(core: Core, cache: BlockCache, record: number) {
+    this.core = core;
+    this.cache = cache;
+    this.mode = core.u32[(record + 4) >>> 2]!;
+    const start = core.u32[record >>> 2]!;
+    this.pages.push({ delta: 0, arena: (start & ~(A.PAGE_SIZE - 1)) >>> 0 });
+    this.add(record, start & (A.PAGE_SIZE - 1), 0, null);
+  }
+
+  form(): Region {
+    for (;;) {
+      const queue = this.waiting.find((q) => q !== undefined && q.length > 0);
+      if (queue === undefined) break;
+      this.follow(queue.shift()!);
+    }
+    return { blocks: this.blocks, pages: this.pages };
+  }
+
+  private add(record: number, offset: number, page: number, frame: Frame | null): number {
+    const { u16, u32 } = this.core;
+    const terminal = u32[(record + 20) >>> 2]!;
+    this.uops += uopsOf(this.core, record);
+    const at = this.blocks.length;
+    this.index.set(key(record, frame), at);
+    this.frames.push(frame);
+    this.blocks.push({
+      record,
+      offset,
+      page,
       terminal,
-      instructions: u16[(r + 8) >>> 1]!,
-      bytes: u16[(r + 10) >>> 1]!,
+      instructions: u16[(record + 8) >>> 1]!,
+      bytes: u16[(record + 10) >>> 1]!,
       taken: null,
       straight: null,
-      dispatch: null,
       targets: [],
     });
-    return blocks.length - 1;
-  };
-  /** Page offsets where computed jumps of the region may lead. */
-  const places = new Set<number>();
-  let jumps = false;
-  /** The block at page offset `offset`, taken into the region if it is worth it. */
-  const edge = (offset: number): Edge => {
-    if (offset < 0 || offset >= PAGE_SIZE) return { to: -1, offset };
-    const r = cache.known(page + offset, mode);
-    if (r < 0) return { to: -1, offset };
-    const known = index.get(r);
-    if (known !== undefined) return { to: known, offset };
-    const heat = i32[(r + U.BLOCK_HEAT) >>> 2]!;
-    const visited = heat < 0 || (heat > 0 && heat <= cache.initialHeat - (cache.initialHeat >>> 3));
-    if (!visited || blocks.length >= MAX_BLOCKS || uops >= MAX_UOPS || !translatable(core, r))
-      return { to: -1, offset };
-    return { to: add(r), offset };
-  };
-  add(record);
-  let computed = false;
-  for (let n = 0; n < blocks.length; n++) {
-    const b = blocks[n]!;
+    const depth = frame?.depth ?? 0;
+    this.waiting[depth] ??= [];
+    this.waiting[depth]!.push(at);
+    return at;
+  }
+
+  /** Index of the page at distance `delta`, as the fetch TLB has it, or -1. */
+  private page(delta: number): number {
+    const known = this.pages.findIndex((p) => p.delta === delta);
+    if (known >= 0) return known;
+    if (this.pages.length === MAX_PAGES || Math.abs(delta) > MAX_DISTANCE) return -1;
+    const { i32, u32 } = this.core;
+    const from = (u32[A.RIP >>> 2]! & ~(A.PAGE_SIZE - 1)) >>> 0;
+    const sum = from + delta;
+    const lo = sum | 0;
+    const hi = (i32[(A.RIP + 4) >>> 2]! + (sum < 0 ? -1 : sum >= 2 ** 32 ? 1 : 0)) | 0;
+    const e = fetchEntry(i32[A.CPL >>> 2] === 3, lo);
+    if (i32[e] !== (lo | i32[A.TLB_CTX >>> 2]!) || i32[e + 1] !== hi) return -1;
+    return this.pages.push({ delta, arena: u32[e + 2]! }) - 1;
+  }
+
+  /** The block at `offset` in `frame`, taken into the region if it is worth it. */
+  private edge(offset: number, frame: Frame | null): Edge {
+    const out = { to: -1, offset };
+    const inPage = offset & (A.PAGE_SIZE - 1);
+    const page = this.page(offset - inPage);
+    if (page < 0) return out;
+    const record = this.cache.known(this.pages[page]!.arena + inPage, this.mode);
+    if (record < 0) return out;
+    const known = this.index.get(key(record, frame));
+    if (known !== undefined && this.blocks[known]!.offset === offset) return { to: known, offset };
+    if (known !== undefined || this.blocks.length >= MAX_BLOCKS || this.uops >= MAX_UOPS) return out;
+    if (!this.visited(record) || !translatable(this.core, record)) return out;
+    return { to: this.add(record, offset, page, frame), offset };
+  }
+
+  /** Was the block entered an eighth as often as makes warm? 0 is that of one that waits to be compiled. */
+  private visited(record: number): boolean {
+    const heat = this.core.i32[(record + U.BLOCK_HEAT) >>> 2]!;
+    return heat <= this.cache.initialHeat - (this.cache.initialHeat >>> 3);
+  }
+
+  /** The frame of a call to `callee`, or undefined if it is not followed: it calls itself, or the chain is long. */
+  private call(caller: Frame | null, callee: number, returns: number): Frame | undefined {
+    const depth = (caller?.depth ?? 0) + 1;
+    if (depth > MAX_DEPTH) return undefined;
+    for (let f = caller; f !== null; f = f.caller) if (f.callee === callee) return undefined;
+    return { number: ++this.lastFrame, depth, returns, caller, callee };
+  }
+
+  private follow(n: number): void {
+    const { u16, i32 } = this.core;
+    const b = this.blocks[n]!;
+    const frame = this.frames[n]!;
     const kind = u16[b.terminal >>> 1]!;
     const target = b.offset + i32[(b.terminal + 8) >>> 2]!;
     const next = b.offset + b.bytes;
-    // A block that crosses its page is not in the cache by address, so none is here.
-    if (kind === U.U_END) b.straight = edge(next);
-    else if (TAKEN_ONLY.has(kind)) b.taken = edge(target);
+    if (kind === U.U_END) b.straight = this.edge(next, frame);
+    else if (kind === U.U_JMP) b.taken = this.edge(target, frame);
     else if (isConditional(kind)) {
-      b.straight = edge(next);
-      b.taken = edge(target);
-    } else computed = true;
-    if (kind === U.U_JMP_R && !jumps) {
-      jumps = true;
-      for (const r of cache.recordsIn(page)) places.add(u32[r >>> 2]! - page);
-    }
-    if (kind === U.U_CALL || kind === U.U_CALL_R) places.add(next);
-    // Returns are followed once the rest of the region is known.
-    if (computed && n === blocks.length - 1) for (const offset of places) edge(offset);
+      b.straight = this.edge(next, frame);
+      b.taken = this.edge(target, frame);
+    } else if (kind === U.U_CALL) b.taken = this.callEdge(frame, target, next);
+    else if (kind === U.U_CALL_R)
+      b.targets = this.inside(this.noted(b).map((offset) => this.callEdge(frame, offset, next)));
+    else if (kind === U.U_RET) b.targets = frame === null ? [] : this.inside([this.edge(frame.returns, frame.caller)]);
+    else b.targets = this.inside([...new Set([...this.noted(b), ...this.cases(b)])].map((o) => this.edge(o, frame)));
   }
-  if (computed) {
-    const targets = [...places].map(edge).filter((e) => e.to >= 0);
-    if (targets.length > 0) {
-      const dispatch = { to: blocks.length, offset: -1 };
-      for (const b of blocks) if (COMPUTED.has(u16[b.terminal >>> 1]!)) b.dispatch = { ...dispatch };
-      blocks.push({
-        record: -1,
-        offset: -1,
-        terminal: -1,
-        instructions: 0,
-        bytes: 0,
-        taken: null,
-        straight: null,
-        dispatch: null,
-        targets,
-      });
-    }
+
+  private callEdge(frame: Frame | null, target: number, next: number): Edge {
+    const callee = this.call(frame, target, next);
+    return callee === undefined ? { to: -1, offset: target } : this.edge(target, callee);
   }
-  return { blocks };
+
+  private inside(edges: Edge[]): Edge[] {
+    return edges.filter((e) => e.to >= 0).slice(0, MAX_TARGETS);
+  }
+
+  /** The last two targets that the interpreter noted of a computed jump or call (interpreter/terminals.ts). */
+  private noted(b: RegionBlock): number[] {
+    const { i32 } = this.core;
+    return [i32[(b.terminal + 16) >>> 2]!, i32[(b.terminal + 20) >>> 2]!]
+      .filter((distance) => distance !== 0)
+      .map((distance) => b.offset + distance);
+  }
+
+  /**
+   * Blocks of the page of a computed jump that are likely its targets, because they are executed and no direct branch of
+   * the page leads to them: the cases of a switch.
+   */
+  private cases(b: RegionBlock): number[] {
+    const { u16, u32, i32 } = this.core;
+    const page = this.pages[b.page]!;
+    const from = new Set<number>();
+    const direct = new Set<number>();
+    for (const record of this.cache.recordsIn(page.arena)) {
+      if (u32[(record + 4) >>> 2] !== this.mode || !this.visited(record)) continue;
+      const terminal = u32[(record + 20) >>> 2]!;
+      const kind = u16[terminal >>> 1]!;
+      const offset = page.delta + (u32[record >>> 2]! - page.arena);
+      from.add(offset);
+      if (kind !== U.U_JMP && kind !== U.U_JMP_R && kind !== U.U_RET) direct.add(offset + u16[(record + 10) >>> 1]!);
+      if (TAKEN_ONLY.has(kind) || isConditional(kind)) direct.add(offset + i32[(terminal + 8) >>> 2]!);
+    }
+    return [...from].filter((offset) => !direct.has(offset));
+  }
 }
+
+const key = (record: number, frame: Frame | null): number => record * 4096 + (frame?.number ?? 0);
+
+const uopsOf = (core: Core, record: number): number =>
+  (core.u32[(record + 20) >>> 2]! - record - U.BLOCK_HEADER_BYTES) / U.UOP_BYTES + 1;

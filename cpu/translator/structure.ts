@@ -16,7 +16,7 @@ export interface Structure {
 }
 
 export const edgesOf = (b: RegionBlock): Edge[] =>
-  [b.taken, b.straight, b.dispatch, ...b.targets].filter((e): e is Edge => e !== null);
+  [b.taken, b.straight, ...b.targets].filter((e): e is Edge => e !== null);
 
 /** Analyses the region; edges that would make it irreducible are turned into exits. */
 export function analyse(region: Region): Structure {

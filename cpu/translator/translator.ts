@@ -8,8 +8,9 @@ import { buildModule, type FunctionBody } from "../emit/assembler.ts";
 import { IMPORTS } from "../emit/emitter.ts";
 import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
 import { type Environment, memoryPages } from "../interpreter/link.ts";
+import { newFetchEpoch } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
-import { BLOCK_HEAT } from "../uops/uop.ts";
+import { BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
 import { RegionCompiler } from "./compile.ts";
 import { LOCAL_TYPES } from "./emitter.ts";
 import { formRegion, type Region } from "./region.ts";
@@ -19,6 +20,8 @@ const WARM = 6000;
 /** Regions to a module, and how many calls of the engine the first of them waits for others. */
 const BATCH = 16;
 const PATIENCE = 24;
+/** Entries of a block that waits to be compiled before it is not let wait any more. */
+const URGENT = 1500;
 /** Most WebAssembly code, bytes, that translations may have at once. */
 const CODE_BOUND: number = 24 << 20;
 
@@ -46,7 +49,7 @@ export class Translator {
   private readonly environment: Environment;
   private readonly compiler: RegionCompiler;
   private readonly tuning: Tuning;
-  private readonly waiting: { translation: Translation; code: Uint8Array }[] = [];
+  private readonly waiting: { translation: Translation; code: Uint8Array; hints: number[] }[] = [];
   private waited = 0;
   /** By record: the translations that it is part of. */
   private readonly byRecord: Map<number, Translation[]> = new Map();
@@ -70,15 +73,20 @@ export class Translator {
     this.compiler = new RegionCompiler(core);
     cache.initialHeat = this.tuning.warm;
     cache.onForget = (record) => this.forget(record);
+    core.shared.forgetStamps = () => this.flush();
   }
 
   /** `record` has become warm. Its heat must not be zero afterwards unless it is not to be counted any more. */
   warm(record: number): void {
+    if (this.byRecord.get(record)?.some((t) => t.index < 0 && t.records[0] === record)) {
+      this.install();
+      return;
+    }
     const region = formRegion(this.core, this.cache, record);
     if (region === null) return;
-    const code = this.compiler.compile(region);
+    const { code, hints } = this.compiler.compile(region);
     if (this.codeBytes + code.length > this.tuning.bound) this.flush();
-    this.remember(region, code);
+    this.remember(region, code, hints);
     if (this.waiting.length >= this.tuning.batch) this.install();
   }
 
@@ -87,9 +95,9 @@ export class Translator {
     if (this.waiting.length > 0 && ++this.waited >= this.tuning.patience) this.install();
   }
 
-  private remember(region: Region, code: Uint8Array): void {
+  private remember(region: Region, code: Uint8Array, hints: number[]): void {
     const translation: Translation = {
-      records: region.blocks.map((b) => b.record).filter((record) => record >= 0),
+      records: [...new Set(region.blocks.map((b) => b.record))],
       bytes: code.length,
       index: -1,
       dropped: false,
@@ -99,9 +107,12 @@ export class Translator {
       if (list === undefined) this.byRecord.set(record, [translation]);
       else list.push(translation);
     }
+    const entry = translation.records[0]!;
+    this.core.i32[(entry + BLOCK_HEAT) >>> 2] = Math.min(URGENT, this.tuning.warm);
+    this.core.f64[(entry + BLOCK_STAMP) >>> 3] = 0;
     this.live.add(translation);
     this.codeBytes += code.length;
-    this.waiting.push({ translation, code });
+    this.waiting.push({ translation, code, hints });
   }
 
   /** Compiles the waiting regions as one module and enters them into the table. */
@@ -114,6 +125,7 @@ export class Translator {
       type: TRANSLATED_TYPE,
       locals: LOCAL_TYPES,
       code: w.code,
+      hints: w.hints,
     }));
     const module = new WebAssembly.Module(buildModule(memoryPages(this.core), IMPORTS, functions));
     const instance = new WebAssembly.Instance(module, { env: { ...this.environment } });
@@ -144,6 +156,9 @@ export class Translator {
     this.codeBytes -= translation.bytes;
     this.counts.dropped++;
     if (translation.index >= 0) {
+      // The dispatcher must not find it any more, nor run on in it.
+      newFetchEpoch(this.core);
+      this.core.shared.active?.breakSlice();
       this.environment.table.set(translation.index, null);
       this.freeIndices.push(translation.index);
     }

@@ -29,7 +29,7 @@
  *   12 u16 bytes of the block, 14 u16 unused.
  *
  * A block record is a 32-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
- * u32 address of the offsets table, i32 heat, u32 address of the terminal, unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
+ * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
  */
 import { CORE } from "../arena.ts";
 
@@ -37,6 +37,8 @@ export const UOP_BYTES = 16;
 export const BLOCK_HEADER_BYTES = 32;
 /** Offset in the header of the i32 heat: > 0 entries left until the block is warm, < 0 translated as function -1 - heat, 0 not counted. */
 export const BLOCK_HEAT = 16;
+/** Offset of the i64 under which the translation that begins with the block last found its pages in the fetch TLB (interpreter/generate.ts `stamp`). */
+export const BLOCK_STAMP = 24;
 export const C_SCALE_MASK = 3;
 export const C_STACK = 4;
 
