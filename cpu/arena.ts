@@ -251,7 +251,7 @@ export const BLOCK_TABLE_ENTRIES = 0x10000;
 export const BLOCK_TABLE_SHIFT = 4;
 /**
  * Jump cache of the dispatcher of translated code, direct-mapped by RIP, 32 bytes an entry: RIP i64, stamp i64 (see
- * interpreter/generate.ts), MODE i32, table index of the translation i32, unused.
+ * interpreter/generate.ts), MODE i32, table index of the translation i32, its block record i32, unused.
  */
 export const JUMPS: number = BLOCK_TABLE + (BLOCK_TABLE_ENTRIES << BLOCK_TABLE_SHIFT);
 export const JUMP_ENTRIES = 4096;

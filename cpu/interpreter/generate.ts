@@ -37,7 +37,10 @@ import { reload, storeRip, terminals } from "./terminals.ts";
 const RUN_TYPE: FunctionType = { params: [I32], results: [I32] };
 
 export const RUN_MISS = 5;
-/** The block in BLOCK has become warm: RIP is its first instruction, which has not been executed. */
+/**
+ * The block in BLOCK has become warm, or its translation has been called so often that a larger one is worth making: RIP is its first
+ * instruction, which has not been executed.
+ */
 export const RUN_HOT = 6;
 /** A translated function's answer for: go on at RIP. Others are what `run` returns. */
 export const TRANSLATED_GOES_ON: number = -1;
@@ -273,7 +276,22 @@ function chainCode(): Uint8Array {
   w.get(ENT);
   w.mem(MEM.i32_load, A.JUMPS + 20);
   w.set(LINK);
-  w.br(next);
+  w.get(ENT);
+  w.mem(MEM.i32_load, A.JUMPS + 24);
+  w.tee(BLOCK);
+  w.get(BLOCK);
+  w.mem(MEM.i32_load, U.BLOCK_CALLS);
+  w.i32(1);
+  w.op(OP.i32_sub);
+  w.tee(I);
+  w.mem(MEM.i32_store, U.BLOCK_CALLS);
+  w.get(I);
+  w.brIf(next);
+  w.i32(0);
+  w.get(BLOCK);
+  w.mem(MEM.i32_store, A.BLOCK);
+  w.i32(RUN_HOT);
+  w.op(OP.return);
   w.end();
   w.i32(0);
   w.set(LINK);
@@ -312,6 +330,9 @@ function chainCode(): Uint8Array {
   w.get(ENT);
   w.get(LINK);
   w.mem(MEM.i32_store, A.JUMPS + 20);
+  w.get(ENT);
+  w.get(BLOCK);
+  w.mem(MEM.i32_store, A.JUMPS + 24);
   w.end();
   w.br(next);
   w.end();

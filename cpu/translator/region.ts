@@ -10,11 +10,18 @@ import { fetchEntry } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
 import * as U from "../uops/uop.ts";
 
-const MAX_BLOCKS = 64;
-const MAX_UOPS = 400;
+/** How large a region may become. */
+export interface Limits {
+  readonly blocks: number;
+  readonly uops: number;
+  /** Calls inside calls that are followed. */
+  readonly depth: number;
+}
+/** What a block gets that has become warm. */
+export const SMALL: Limits = { blocks: 48, uops: 600, depth: 0 };
+/** What a region gets that the dispatcher calls all the time. */
+export const LARGE: Limits = { blocks: 96, uops: 600, depth: 4 };
 const MAX_PAGES = 12;
-/** Calls inside calls that are followed. */
-const MAX_DEPTH = 3;
 /** Furthest that a page of the region may lie from the first, bytes. */
 const MAX_DISTANCE = 0x70000000;
 /** A computed jump has at most this many places to go to inside the region. */
@@ -89,13 +96,14 @@ function translatable(core: Core, record: number): boolean {
 }
 
 /** The region that begins with `record`, which RIP is at, or null if that block can't be translated. */
-export function formRegion(core: Core, cache: BlockCache, record: number): Region | null {
-  return translatable(core, record) ? new Former(core, cache, record).form() : null;
+export function formRegion(core: Core, cache: BlockCache, record: number, limits: Limits): Region | null {
+  return translatable(core, record) ? new Former(core, cache, record, limits).form() : null;
 }
 
 class Former {
   private readonly core: Core;
   private readonly cache: BlockCache;
+  private readonly limits: Limits;
   private readonly mode: number;
   private readonly blocks: RegionBlock[] = [];
   private readonly frames: (Frame | null)[] = [];
@@ -107,9 +115,10 @@ class Former {
   private lastFrame = 0;
   private uops = 0;
 
-  constructor(core: Core, cache: BlockCache, record: number) {
+  constructor(core: Core, cache: BlockCache, record: number, limits: Limits) {
     this.core = core;
     this.cache = cache;
+    this.limits = limits;
     this.mode = core.u32[(record + 4) >>> 2]!;
     const start = core.u32[record >>> 2]!;
     this.pages.push({ delta: 0, arena: (start & ~(A.PAGE_SIZE - 1)) >>> 0 });
@@ -174,7 +183,7 @@ class Former {
     if (record < 0) return out;
     const known = this.index.get(key(record, frame));
     if (known !== undefined && this.blocks[known]!.offset === offset) return { to: known, offset };
-    if (known !== undefined || this.blocks.length >= MAX_BLOCKS || this.uops >= MAX_UOPS) return out;
+    if (known !== undefined || this.blocks.length >= this.limits.blocks || this.uops >= this.limits.uops) return out;
     if (!this.visited(record) || !translatable(this.core, record)) return out;
     return { to: this.add(record, offset, page, frame), offset };
   }
@@ -188,7 +197,7 @@ class Former {
   /** The frame of a call to `callee`, or undefined if it is not followed: it calls itself, or the chain is long. */
   private call(caller: Frame | null, callee: number, returns: number): Frame | undefined {
     const depth = (caller?.depth ?? 0) + 1;
-    if (depth > MAX_DEPTH) return undefined;
+    if (depth > this.limits.depth) return undefined;
     for (let f = caller; f !== null; f = f.caller) if (f.callee === callee) return undefined;
     return { number: ++this.lastFrame, depth, returns, caller, callee };
   }

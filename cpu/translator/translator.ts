@@ -10,10 +10,10 @@ import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
 import { type Environment, memoryPages } from "../interpreter/link.ts";
 import { newFetchEpoch } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
-import { BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
+import { BLOCK_CALLS, BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
 import { RegionCompiler } from "./compile.ts";
 import { LOCAL_TYPES } from "./emitter.ts";
-import { formRegion, type Region } from "./region.ts";
+import { formRegion, LARGE, type Region, SMALL } from "./region.ts";
 
 /** Entries of a block before it is translated. */
 const WARM = 6000;
@@ -22,6 +22,8 @@ const BATCH = 16;
 const PATIENCE = 24;
 /** Entries of a block that waits to be compiled before it is not let wait any more. */
 const URGENT = 1500;
+/** Calls of a translation by the dispatcher before it is made anew, with calls followed: that costs milliseconds, a call some nanoseconds. */
+const CALLS = 100_000;
 /** Most WebAssembly code, bytes, that translations may have at once. */
 const CODE_BOUND: number = 24 << 20;
 
@@ -30,14 +32,17 @@ export interface Tuning {
   readonly warm: number;
   readonly batch: number;
   readonly patience: number;
+  readonly calls: number;
   /** Bytes of WebAssembly code. */
   readonly bound: number;
 }
-const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, bound: CODE_BOUND };
+const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, calls: CALLS, bound: CODE_BOUND };
 
 interface Translation {
   readonly records: readonly number[];
   readonly bytes: number;
+  /** Formed with the limits LARGE. */
+  readonly large: boolean;
   /** Index in the table; -1 while it waits to be compiled. */
   index: number;
   dropped: boolean;
@@ -53,6 +58,8 @@ export class Translator {
   private waited = 0;
   /** By record: the translations that it is part of. */
   private readonly byRecord: Map<number, Translation[]> = new Map();
+  /** By the record of its first block: the translation that is called, or that waits to be the first. */
+  private readonly entries: Map<number, Translation> = new Map();
   private readonly live: Set<Translation> = new Set();
   private readonly freeIndices: number[] = [];
   /** Bytes of WebAssembly code of live translations. */
@@ -76,17 +83,22 @@ export class Translator {
     core.shared.forgetStamps = () => this.flush();
   }
 
-  /** `record` has become warm. Its heat must not be zero afterwards unless it is not to be counted any more. */
+  /**
+   * `record` has become warm (its heat is zero), or its translation is called all the time. Its heat must not be zero afterwards unless
+   * it is not to be counted any more.
+   */
   warm(record: number): void {
-    if (this.byRecord.get(record)?.some((t) => t.index < 0 && t.records[0] === record)) {
+    const known = this.entries.get(record);
+    if (known !== undefined && (known.large || known.index < 0)) {
       this.install();
       return;
     }
-    const region = formRegion(this.core, this.cache, record);
+    const large = known !== undefined;
+    const region = formRegion(this.core, this.cache, record, large ? LARGE : SMALL);
     if (region === null) return;
     const { code, hints } = this.compiler.compile(region);
     if (this.codeBytes + code.length > this.tuning.bound) this.flush();
-    this.remember(region, code, hints);
+    this.remember(region, code, hints, large);
     if (this.waiting.length >= this.tuning.batch) this.install();
   }
 
@@ -95,10 +107,11 @@ export class Translator {
     if (this.waiting.length > 0 && ++this.waited >= this.tuning.patience) this.install();
   }
 
-  private remember(region: Region, code: Uint8Array, hints: number[]): void {
+  private remember(region: Region, code: Uint8Array, hints: number[], large: boolean): void {
     const translation: Translation = {
       records: [...new Set(region.blocks.map((b) => b.record))],
       bytes: code.length,
+      large,
       index: -1,
       dropped: false,
     };
@@ -108,8 +121,11 @@ export class Translator {
       else list.push(translation);
     }
     const entry = translation.records[0]!;
-    this.core.i32[(entry + BLOCK_HEAT) >>> 2] = Math.min(URGENT, this.tuning.warm);
-    this.core.f64[(entry + BLOCK_STAMP) >>> 3] = 0;
+    // The small one goes on until the large one is compiled.
+    if (!this.entries.has(entry)) {
+      this.core.i32[(entry + BLOCK_HEAT) >>> 2] = Math.min(URGENT, this.tuning.warm);
+      this.entries.set(entry, translation);
+    }
     this.live.add(translation);
     this.codeBytes += code.length;
     this.waiting.push({ translation, code, hints });
@@ -131,10 +147,17 @@ export class Translator {
     const instance = new WebAssembly.Instance(module, { env: { ...this.environment } });
     const { table } = this.environment;
     batch.forEach(({ translation }, n) => {
+      const entry = translation.records[0]!;
+      const before = this.entries.get(entry);
+      if (before !== undefined && before !== translation) this.drop(before);
+      this.entries.set(entry, translation);
       const index = this.freeIndices.pop() ?? table.grow(1);
       table.set(index, instance.exports[`f${n}`]);
       translation.index = index;
-      this.core.i32[(translation.records[0]! + BLOCK_HEAT) >>> 2] = -1 - index;
+      const { i32, f64 } = this.core;
+      i32[(entry + BLOCK_HEAT) >>> 2] = -1 - index;
+      i32[(entry + BLOCK_CALLS) >>> 2] = translation.large ? 0 : this.tuning.calls;
+      f64[(entry + BLOCK_STAMP) >>> 3] = 0;
     });
     this.counts.functions += batch.length;
     this.counts.modules++;
@@ -162,7 +185,11 @@ export class Translator {
       this.environment.table.set(translation.index, null);
       this.freeIndices.push(translation.index);
     }
-    this.core.i32[(translation.records[0]! + BLOCK_HEAT) >>> 2] = this.tuning.warm;
+    const entry = translation.records[0]!;
+    if (this.entries.get(entry) === translation) {
+      this.entries.delete(entry);
+      this.core.i32[(entry + BLOCK_HEAT) >>> 2] = this.tuning.warm;
+    } else this.core.i32[(entry + BLOCK_CALLS) >>> 2] = this.tuning.calls;
     for (const record of translation.records) {
       const list = this.byRecord.get(record)!;
       list.splice(list.indexOf(translation), 1);

@@ -28,17 +28,19 @@
  *   0 u32 link for taken, 4 u32 link for not taken (engine-private, 0 = none), 8 u16 instructions, 10 u16 cycles,
  *   12 u16 bytes of the block, 14 u16 unused.
  *
- * A block record is a 32-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
- * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
+ * A block record is a 48-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
+ * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp, i32 calls left, three words unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
  */
 import { CORE } from "../arena.ts";
 
 export const UOP_BYTES = 16;
-export const BLOCK_HEADER_BYTES = 32;
+export const BLOCK_HEADER_BYTES = 48;
 /** Offset in the header of the i32 heat: > 0 entries left until the block is warm, < 0 translated as function -1 - heat, 0 not counted. */
 export const BLOCK_HEAT = 16;
 /** Offset of the i64 under which the translation that begins with the block last found its pages in the fetch TLB (interpreter/generate.ts `stamp`). */
 export const BLOCK_STAMP = 24;
+/** Offset of the i32 number of calls by the dispatcher until the translation that begins with the block is made anew, larger. */
+export const BLOCK_CALLS = 32;
 export const C_SCALE_MASK = 3;
 export const C_STACK = 4;
 

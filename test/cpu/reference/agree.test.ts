@@ -12,7 +12,7 @@ const translations: Translator[] = [];
 /** Translates whatever is entered a third time. */
 const translator = new BareCore((engine, core) => {
   const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1 });
+  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1, calls: 3 });
   translations.push(made);
   return { run: linkInterpreter(core, environment), translator: made };
 });
