@@ -210,6 +210,7 @@ export class Hypervisor {
       if (vcpu.infoMfn >= 0) putOwnFrame(domain, vcpu.infoMfn);
       vcpu.resetInfo();
     }
+    domain.pcTimer?.stop();
     domain.events?.destroy();
     domain.grants?.destroy();
     if (domain.isPv) relinquishTables(domain);

@@ -212,7 +212,7 @@ export class LocalApic implements InterruptSource {
     this.notify();
   }
 
-  private notify(): void {
+  protected notify(): void {
     if (this.pending() < 0) return;
     if (this.core.shared.active === this.core) this.core.breakSlice();
     this.options.wake?.(this.core);

@@ -6,6 +6,7 @@ import { LAYOUT_32, LAYOUT_64, type SharedLayout } from "../abi/layout.ts";
 import { SHUTDOWN_crash } from "../abi/sched.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
 import { type CpuidRule, CpuPolicy } from "../hvm/cpu-policy.ts";
+import type { PcTimer } from "../hvm/pc-timer.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { type GuestFrames, P2m } from "../memory/p2m.ts";
 import { PvFrames } from "../pv/frames.ts";
@@ -79,6 +80,8 @@ export class Domain {
   readonly params: BigUint64Array = new BigUint64Array(HVM_NR_PARAMS);
   /** Vector of HVM_PARAM_CALLBACK_IRQ when its type is "vector", 0 if it is not. */
   callbackVector = 0;
+  /** A PC's timer and interrupt controllers, if the builder gave it some. */
+  pcTimer: PcTimer | null = null;
   /** VMASST_TYPE_* bits. */
   vmAssist = 0;
   events: DomainEvents | null = null;

@@ -34,13 +34,16 @@ export class PvhBus implements Bus {
     this.vcpu.charge("io", COST_IO);
   }
 
-  portRead(core: Core): number {
+  portRead(core: Core, port: number, size: number): number {
     this.chargePort();
-    return allOnes(core);
+    allOnes(core);
+    this.vcpu.domain.pcTimer?.portRead(core, port, size);
+    return BUS_DONE;
   }
 
   portWrite(core: Core, port: number, size: number): number {
     this.chargePort();
+    this.vcpu.domain.pcTimer?.portWrite(core, port, size);
     if (port === DEBUG_PORT && size === 1) printGuestChar(this.vcpu.domain, core.i32[DATA]! & 0xff);
     return BUS_DONE;
   }

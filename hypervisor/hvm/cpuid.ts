@@ -24,7 +24,8 @@ const PT_UPDATE_PRESERVE_AD = 1;
 const TSC_RELIABLE = 2;
 const TSC_RDTSCP = 4;
 /** Leaf 0x40000004: IOMMU mappings, EBX is the vcpu id, ECX the domid, upcall vectors work. */
-const HVM_FEATURES: number = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 6);
+const HVM_UPCALL_VECTOR: number = 1 << 6;
+const HVM_FEATURES: number = (1 << 2) | (1 << 3) | (1 << 4) | HVM_UPCALL_VECTOR;
 
 export const apicIdOf = (vcpu: number): number => vcpu * APIC_ID_STEP;
 
@@ -83,6 +84,14 @@ function setTopology(vcpu: Vcpu, leaf: number, subleaf: number, r: CpuidLeaf): v
   } else if (leaf === 0x80000008 && vcpu.domain.hypervisor.cpu === "amd") r.ecx = logical - 1;
 }
 
+/**
+ * A guest without ACPI may leave its local APIC off, and then upcalls through it never come: Linux built without MP tables
+ * does so. It is not told of them, and takes the domain's callback vector, as under Xen before 4.17.
+ */
+function hvmFeatures(vcpu: Vcpu): number {
+  return vcpu.domain.pcTimer === null ? HVM_FEATURES : HVM_FEATURES & ~HVM_UPCALL_VECTOR;
+}
+
 /** Leaf 0x40000000 + `index` of any guest (cpuid_hypervisor_leaves). */
 export function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): CpuidLeaf {
   const leaves = vcpu.domain.cpuPolicy.xenLeaves;
@@ -100,7 +109,7 @@ export function xenLeaf(vcpu: Vcpu, index: number, subleaf: number): CpuidLeaf {
       return subleaf === 2 ? answer(CPU_KHZ, 0, 0, 0) : answer(0, 0, 0, 0);
     case 4:
       if (vcpu.pv !== null) return answer(0, 0, 0, 0);
-      return subleaf === 0 ? answer(HVM_FEATURES, vcpu.id, vcpu.domain.domid, 0) : answer(0, 0, 0, 0);
+      return subleaf === 0 ? answer(hvmFeatures(vcpu), vcpu.id, vcpu.domain.domid, 0) : answer(0, 0, 0, 0);
     case 5:
       // Width of machine addresses that a PV guest may see.
       if (vcpu.pv === null || subleaf !== 0) return answer(0, 0, 0, 0);

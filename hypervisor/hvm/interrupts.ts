@@ -6,7 +6,7 @@
 import { INTERRUPTIBILITY, MSR_APIC_BASE, NMI_PENDING, RFLAGS_SYS } from "../../cpu/arena.ts";
 import { FLAG_IF } from "../../cpu/flags.ts";
 import { coreWord } from "../../cpu/mmu/contexts.ts";
-import { APIC_SVR, ApicBus, LocalApic } from "../../cpu/system/apic.ts";
+import { APIC_LVT_LINT0, APIC_SVR, ApicBus, LocalApic } from "../../cpu/system/apic.ts";
 import { SHADOW_MOV_SS, SHADOW_STI } from "../../cpu/system/mode.ts";
 import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
@@ -14,6 +14,7 @@ import { COST_INJECT } from "../hypercalls/costs.ts";
 import { upcallDue } from "../pv/upcall.ts";
 import { CPU_FREQUENCY, nsToCycles } from "../time/frequency.ts";
 import { apicIdOf } from "./cpuid.ts";
+import type { Pic } from "./pic.ts";
 import { initByApic, startByApic } from "./vcpu-init.ts";
 
 export const LAPIC_ADDRESS = 0xfee00000;
@@ -22,6 +23,9 @@ const TIMER_FREQUENCY = 100_000_000;
 /** No period of a virtual timer is shorter (create_periodic_time: 0.1 ms). */
 const MINIMUM_PERIOD = nsToCycles(100_000);
 const SVR_ENABLED = 0x100;
+/** LINT0 as a BIOS leaves it: ExtINT, not masked. */
+const LINT0_EXTINT = 0x700;
+const LINT0_MODE_AND_MASK = 0x10700;
 
 /** The APIC of a vcpu, with Xen's two ways of upcall in it. */
 export class VirtualApic extends LocalApic {
@@ -60,10 +64,28 @@ export class VirtualApic extends LocalApic {
     }
   }
 
+  /** The PIC that asks vcpu 0 for service, in a domain that has one and where LINT0 lets it (vlapic_accept_pic_intr). */
+  private get external(): Pic | null {
+    const { pcTimer } = this.vcpu.domain;
+    if (pcTimer === null || this.vcpu.id !== 0 || !pcTimer.pic.output) return null;
+    const open = !this.isEnabled || (this.read(APIC_LVT_LINT0) & LINT0_MODE_AND_MASK) === LINT0_EXTINT;
+    return open ? pcTimer.pic : null;
+  }
+
+  picRaised(): void {
+    this.notify();
+  }
+
+  /** As a BIOS leaves it: enabled, the PIC at LINT0 (MP specification, 3.6.2.2). */
+  setVirtualWire(): void {
+    super.write(APIC_SVR, SVR_ENABLED | 0xff);
+    super.write(APIC_LVT_LINT0, LINT0_EXTINT);
+  }
+
   override pending(): number {
     const { callbackVector } = this.vcpu.domain;
     if (callbackVector !== 0 && this.vcpu.upcallPending) return callbackVector;
-    return super.pending();
+    return this.external?.vector ?? super.pending();
   }
 
   override acknowledge(vector: number): void {
@@ -71,7 +93,10 @@ export class VirtualApic extends LocalApic {
     this.vcpu.charge("inject", COST_INJECT);
     const byCallback = vector === domain.callbackVector && this.vcpu.upcallPending;
     if (byCallback || vector === this.vcpu.upcallVector) domain.eventsDelivered++;
-    if (!byCallback) super.acknowledge(vector);
+    if (byCallback) return;
+    const { external } = this;
+    if (external !== null) external.acknowledge();
+    else super.acknowledge(vector);
   }
 }
 
@@ -82,6 +107,9 @@ export interface GuestInterrupts {
   /** The vcpu is going away: no timer of it fires any more. */
   stop(vcpu: Vcpu): void;
   setIrq(vcpu: Vcpu, vector: number): void;
+  /** The domain has a PIC: it is wired to this vcpu, and now asks for service. */
+  setVirtualWire(vcpu: Vcpu): void;
+  picRaised(vcpu: Vcpu): void;
   /** The xAPIC page: the value (size 1, 2, 4 bytes; 8 reads the low half), or null if `address` isn't in it. */
   apicPageRead(vcpu: Vcpu, address: number, size: number): number | null;
   apicPageWrite(vcpu: Vcpu, address: number, size: number, value: number): void;
@@ -111,6 +139,14 @@ export class HvmInterrupts implements GuestInterrupts {
 
   setIrq(vcpu: Vcpu, vector: number): void {
     this.apic(vcpu)?.setIrq(vector);
+  }
+
+  setVirtualWire(vcpu: Vcpu): void {
+    this.apic(vcpu)?.setVirtualWire();
+  }
+
+  picRaised(vcpu: Vcpu): void {
+    this.apic(vcpu)?.picRaised();
   }
 
   private pageOffset(vcpu: Vcpu, address: number): number {

@@ -7,6 +7,7 @@ import { type PvPlan, planPv } from "../../hypervisor/builder/pv.ts";
 import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
 import { type Domain, tablePool } from "../../hypervisor/domain/domain.ts";
 import { ruleError } from "../../hypervisor/hvm/cpu-policy.ts";
+import { PcTimer, wantsPcTimer } from "../../hypervisor/hvm/pc-timer.ts";
 import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { SUPERPAGE_FRAMES } from "../../hypervisor/memory/heap.ts";
@@ -208,5 +209,9 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): B
   load(writerOf(domain));
   for (const { index, value } of params) domain.params[index] = value;
   startPvh(domain.vcpus[0]!, vcpu.rip, vcpu.rbx);
+  if (wantsPcTimer(config.cmdline)) {
+    domain.pcTimer = new PcTimer(domain);
+    hypervisor.interrupts.setVirtualWire(domain.vcpus[0]!);
+  }
   return { domain, complete: () => {} };
 }

@@ -117,18 +117,31 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
     BOOT,
   );
 
-  // Without the MADT Linux 6.1 finds no local APIC to set up, waits for a PIT that a PVH domain does not have, and so has no
-  // timer at all; the cloud kernel, built without MP tables, even turns the APIC off. The generic one comes this far.
-  it(
-    "reach the shell without ACPI",
-    async () => {
-      const run = await folder.run([linux("generic", {}, "acpi=off")], ["--expect", "guest type PVH", ...LIMIT]);
-      expect(run.code).toBe(0);
-      expect(run.stdout).toContain("ACPI: Interpreter disabled");
-      expect(run.stdout).not.toMatch(LINUX_TROUBLE);
-    },
-    BOOT,
-  );
+  // Xen 4.17 leaves such a guest without a timer: the generic kernel hangs at its prompt, the cloud one after "io scheduler". Here
+  // a domain whose command line says so has a PC's timer (hypervisor/hvm/pc-timer.ts).
+  for (const flavour of ["cloud", "generic"] as const)
+    it(
+      `${flavour}: come to a shell without ACPI, answer, keep time, and power off`,
+      async () => {
+        const run = await folder.run([linux(flavour, {}, "acpi=off")], LIMIT, {
+          script: session(
+            ["cat /sys/hypervisor/guest_type", "^PVH"],
+            ["cat /sys/devices/system/clockevents/clockevent0/current_device", "^pit"],
+            ["grep -q 'XT-PIC *timer' /proc/interrupts && echo ticks", "^ticks"],
+            [
+              "a=$(cut -d. -f1 /proc/uptime); sleep 2; b=$(cut -d. -f1 /proc/uptime); echo slept $((b - a))",
+              "^slept 2",
+            ],
+            POWEROFF,
+          ),
+        });
+        expect(run.stderr).toMatch(new RegExp(`${flavour} \\(domain 1\\): poweroff at cycle \\d+`));
+        expect(run.code).toBe(0);
+        expect(run.stdout).toContain("ACPI: Interpreter disabled");
+        expect(run.stdout).not.toMatch(LINUX_TROUBLE);
+      },
+      BOOT,
+    );
 
   it(
     "two at once on one physical CPU both make progress; one powers off, the other's panic is a crash",
