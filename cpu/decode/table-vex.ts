@@ -274,8 +274,8 @@ vex.x.66.0f38.w0 92 VGATHERDPS Vx,Md,Hx rw vsib
 vex.x.66.0f38.w1 92 VGATHERDPD Vx,Mq,Hx rw vsib
 vex.x.66.0f38.w0 93 VGATHERQPS Vdq,Md,Hdq rw vsib
 vex.x.66.0f38.w1 93 VGATHERQPD Vx,Mq,Hx rw vsib
-vex.256.66.0f3a.w1 00 VPERMQ Vqq,Wqq,Ib
-vex.256.66.0f3a.w1 01 VPERMPD Vqq,Wqq,Ib
+vex.256.66.0f3a.wig 00 VPERMQ Vqq,Wqq,Ib
+vex.256.66.0f3a.wig 01 VPERMPD Vqq,Wqq,Ib
 vex.x.66.0f3a.w0 02 VPBLENDD Vx,Hx,Wx,Ib
 vex.256.66.0f3a.w0 38 VINSERTI128 Vqq,Hqq,Wdq,Ib
 vex.256.66.0f3a.w0 39 VEXTRACTI128 Wdq,Vqq,Ib

@@ -4,7 +4,7 @@
  */
 import { BUS_DATA, FAULT_VECTOR, MODE, S_SEGBASE, S_T5, SLOTS, XMM_STRIDE, YMM_UPPER_BYTES } from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_SS } from "../core.ts";
-import { SEG_SS } from "../decode/instruction.ts";
+import { SEG_FS, SEG_SS } from "../decode/instruction.ts";
 import { KIND_CURRENT, probeWrite, readSlow, writeSlow } from "../mmu/access.ts";
 import { segmentAllows } from "../system/segcheck.ts";
 import { defineHelper } from "../uops/helpers.ts";
@@ -31,17 +31,36 @@ function selected(core: Core, address: number, at: number, size: number): boolea
   return core.i32[wordAt(address, at + size - 4)]! < 0;
 }
 
-/** Linear address of what lies `offset` bytes behind the address in S_T5, in `linearLo` and `linearHi`. */
+/** The linear address that `locate` found. */
 let linearLo = 0;
 let linearHi = 0;
-function linear(core: Core, offset: number): void {
-  const lo = (core.i32[T5]! >>> 0) + offset;
+
+/** Finds `size` bytes at seg:[hi:lo], seg of micro-op `u`. @returns H_*: in legacy modes the segment is checked */
+function locate(core: Core, u: number, lo: number, hi: number, size: number, write: boolean): number {
+  const { i32 } = core;
+  const seg = core.u8[u + S]!;
+  const long = in64BitMode(core);
   linearLo = lo | 0;
-  linearHi = in64BitMode(core) ? (core.i32[T5 + 1]! + (lo > 0xffffffff ? 1 : 0)) | 0 : 0;
+  linearHi = long ? hi : 0;
+  if (!long) {
+    if (seg < SEG_FS && i32[MODE >>> 2]! & MODE_FLAT) return H_OK;
+    if (!segmentAllows(core, seg, lo >>> 0, size, write)) return raise(core, seg === SEG_SS ? VEC_SS : VEC_GP, 0);
+  } else if (seg < SEG_FS) return H_OK;
+  const base = (SLOTS + S_SEGBASE + (seg << 3)) >>> 2;
+  const sum = (lo >>> 0) + (i32[base]! >>> 0);
+  linearLo = sum | 0;
+  if (long) linearHi = (hi + i32[base + 1]! + (sum > 0xffffffff ? 1 : 0)) | 0;
+  return H_OK;
+}
+
+/** `locate` for what lies `offset` bytes behind seg:[S_T5]. */
+function locateElement(core: Core, u: number, offset: number, size: number, write: boolean): number {
+  const lo = (core.i32[T5]! >>> 0) + offset;
+  return locate(core, u, lo | 0, (core.i32[T5 + 1]! + (lo > 0xffffffff ? 1 : 0)) | 0, size, write);
 }
 
 /**
- * U_HELPER: d (a vector temporary) = elements of b bytes at the linear address in S_T5 whose element of mask a is set, zeros
+ * U_HELPER: d (a vector temporary) = elements of b bytes at s:[S_T5], s a segment register, whose element of mask a is set, zeros
  * elsewhere. disp: bytes of the vectors, 16 or 32; c: C_STACK or 0.
  */
 export const HELPER_MASK_LOAD: number = defineHelper("masked load", (core, u) => {
@@ -51,13 +70,26 @@ export const HELPER_MASK_LOAD: number = defineHelper("masked load", (core, u) =>
   for (let at = 0; at < core.i32[(u + DISP) >>> 2]!; at += size) {
     for (let k = 0; k < size; k += 4) core.i32[wordAt(d, at + k)] = 0;
     if (!selected(core, mask, at, size)) continue;
-    linear(core, at);
-    const r = readSlow(core, linearLo, linearHi, size, u);
+    let r = locateElement(core, u, at, size, false);
+    if (r === H_OK) r = readSlow(core, linearLo, linearHi, size, u);
     if (r !== H_OK) return r;
     for (let k = 0; k < size; k += 4) core.i32[wordAt(d, at + k)] = core.i32[DATA + (k >> 2)]!;
   }
   return H_OK;
 });
+
+/** Whether all elements that a masked store writes can be written. @returns H_* */
+function checkStore(core: Core, u: number, mask: number, size: number, bytes: number): number {
+  for (let at = 0; at < bytes; at += size) {
+    if (!selected(core, mask, at, size)) continue;
+    const located = locateElement(core, u, at, size, true);
+    if (located !== H_OK) return located;
+    const r = probeWrite(core, linearLo, linearHi, size, KIND_CURRENT);
+    const stack = core.u8[u + C]! & C_STACK && core.i32[FAULT_VECTOR >>> 2] === VEC_GP;
+    if (r !== H_OK) return r === H_FAULT && stack ? raise(core, VEC_SS) : r;
+  }
+  return H_OK;
+}
 
 /** U_HELPER: the reverse: elements of d whose element of mask a is set are stored. All of them are checked before one is. */
 export const HELPER_MASK_STORE: number = defineHelper("masked store", (core, u) => {
@@ -65,21 +97,14 @@ export const HELPER_MASK_STORE: number = defineHelper("masked store", (core, u) 
   const d = vectorAt(core, u, D);
   const mask = vectorAt(core, u, A);
   const bytes = core.i32[(u + DISP) >>> 2]!;
-  for (let at = 0; at < bytes; at += size) {
+  let r = checkStore(core, u, mask, size, bytes);
+  for (let at = 0; at < bytes && r === H_OK; at += size) {
     if (!selected(core, mask, at, size)) continue;
-    linear(core, at);
-    const r = probeWrite(core, linearLo, linearHi, size, KIND_CURRENT);
-    const stack = core.u8[u + C]! & C_STACK && core.i32[FAULT_VECTOR >>> 2] === VEC_GP;
-    if (r !== H_OK) return r === H_FAULT && stack ? raise(core, VEC_SS) : r;
-  }
-  for (let at = 0; at < bytes; at += size) {
-    if (!selected(core, mask, at, size)) continue;
-    linear(core, at);
+    r = locateElement(core, u, at, size, true);
     for (let k = 0; k < size; k += 4) core.i32[DATA + (k >> 2)] = core.i32[wordAt(d, at + k)]!;
-    const r = writeSlow(core, linearLo, linearHi, size, u);
-    if (r !== H_OK) return r;
+    if (r === H_OK) r = writeSlow(core, linearLo, linearHi, size, u);
   }
-  return H_OK;
+  return r;
 });
 
 // ---- gathers ----------------------------------------------------------------------------------------------------------
@@ -89,32 +114,17 @@ export function gatherForm(element: number, index: number, count: number, addres
   return element | (index << 8) | (count << 16) | (address << 24);
 }
 
-/** Sets linearLo, linearHi to seg:[S_T5 + index << scale]. @returns H_*: the segment check of legacy modes */
-function gatherAddress(core: Core, u: number, indexAt: number, form: number): number {
+/** `locate` for seg:[S_T5 + index << scale], the index at word `indexAt` of the arena. */
+function locateIndexed(core: Core, u: number, indexAt: number, form: number): number {
   const { i32 } = core;
   const scale = core.u8[u + C]! & C_SCALE_MASK;
   const wide = ((form >> 8) & 255) === 8;
   const index = i32[indexAt]!;
   const high = wide ? i32[indexAt + 1]! : index >> 31;
-  const shifted = index << scale;
   const shiftedHigh = scale === 0 ? high : (high << scale) | (index >>> (32 - scale));
-  let lo = (i32[T5]! >>> 0) + (shifted >>> 0);
-  let hi = (i32[T5 + 1]! + shiftedHigh + (lo > 0xffffffff ? 1 : 0)) | 0;
-  lo >>>= 0;
-  if (form >>> 24 === 4) hi = 0;
-  const seg = core.u8[u + S]!;
-  const long = in64BitMode(core);
-  if (!long && !(i32[MODE >>> 2]! & MODE_FLAT && seg < 4) && !segmentAllows(core, seg, lo, form & 255, false))
-    return raise(core, seg === SEG_SS ? VEC_SS : VEC_GP, 0);
-  const base = (SLOTS + S_SEGBASE + (seg << 3)) >>> 2;
-  if (!long || seg >= 4) {
-    const sum = lo + (i32[base]! >>> 0);
-    lo = sum >>> 0;
-    hi = long ? (hi + i32[base + 1]! + (sum > 0xffffffff ? 1 : 0)) | 0 : 0;
-  }
-  linearLo = lo | 0;
-  linearHi = hi;
-  return H_OK;
+  const lo = (i32[T5]! >>> 0) + ((index << scale) >>> 0);
+  const hi = (i32[T5 + 1]! + shiftedHigh + (lo > 0xffffffff ? 1 : 0)) | 0;
+  return locate(core, u, lo | 0, form >>> 24 === 8 ? hi : 0, form & 255, false);
 }
 
 /**
@@ -132,7 +142,7 @@ export const HELPER_GATHER: number = defineHelper("gather", (core, u) => {
   const mask = vectorAt(core, u, B);
   for (let at = 0; at < bytes; at += size) {
     if (selected(core, mask, at, size)) {
-      let r = gatherAddress(core, u, wordAt(vectorAt(core, u, A), (at / size) * indexSize), form);
+      let r = locateIndexed(core, u, wordAt(vectorAt(core, u, A), (at / size) * indexSize), form);
       if (r === H_OK) r = readSlow(core, linearLo, linearHi, size, u);
       if (r !== H_OK) return r;
       for (let k = 0; k < size; k += 4) i32[wordAt(d, at + k)] = i32[DATA + (k >> 2)]!;

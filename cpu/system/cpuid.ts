@@ -47,6 +47,7 @@ const LEAF1_ECX: readonly Feature[] = [
   [1, MN.MN_PCLMULQDQ, LEVEL_V3],
   [3, MN.MN_MONITOR],
   [9, MN.MN_PSHUFB, LEVEL_V2], // SSSE3
+  [12, MN.mnemonic("VFMADD132PS"), LEVEL_V3],
   [13, MN.MN_CMPXCHG16B, LEVEL_V2],
   [17, MN.MN_INVPCID], // PCID
   [19, MN.MN_BLENDPS, LEVEL_V2], // SSE4.1
@@ -57,12 +58,17 @@ const LEAF1_ECX: readonly Feature[] = [
   [24, 0], // TSC deadline timer
   [25, MN.MN_AESENC, LEVEL_V3],
   [26, MN.MN_XSAVE],
+  [28, MN.mnemonic("VADDPS"), LEVEL_V3], // AVX
+  [29, MN.mnemonic("VCVTPH2PS"), LEVEL_V3], // F16C
   [30, MN.MN_RDRAND],
 ];
 const LEAF7_EBX: readonly Feature[] = [
   [0, MN.MN_RDFSBASE],
   [1, 0, LEVEL_V1, 1], // TSC_ADJUST
+  [3, MN.mnemonic("ANDN"), LEVEL_V3], // BMI1
+  [5, MN.mnemonic("VPADDB"), LEVEL_V3], // AVX2
   [7, 0], // SMEP
+  [8, MN.mnemonic("MULX"), LEVEL_V3], // BMI2
   [9, MN.MN_MOVS], // ERMS
   [10, MN.MN_INVPCID],
   [18, MN.MN_RDSEED],
@@ -252,7 +258,8 @@ function xsave(core: Core, all: number, subleaf: number): CpuidLeaf {
   if (subleaf === 0) return answer(all, imageBytes(enabled), imageBytes(all), 0);
   if (subleaf === 1) {
     const has = (mnemonic: number): number => (LIFTERS[mnemonic] === undefined ? 0 : 1);
-    const bits = has(MN.MN_XSAVEOPT) | (has(MN.MN_XSAVEC) << 1) | (has(MN.MN_XSAVES) << 3);
+    // XGETBV tells what is in use in ECX = 1: bit 2.
+    const bits = has(MN.MN_XSAVEOPT) | (has(MN.MN_XSAVEC) << 1) | (has(MN.MN_XGETBV) << 2) | (has(MN.MN_XSAVES) << 3);
     return answer(bits, imageBytes(enabled), 0, 0);
   }
   return subleaf === 2 && all & XSTATE_AVX ? answer(XSAVE_AVX, XSAVE_LEGACY, 0, 0) : answer(0, 0, 0, 0);

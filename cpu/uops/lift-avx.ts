@@ -4,9 +4,13 @@ import { type Instruction, OP_MEM, REG_NONE, SEG_SS } from "../decode/instructio
 import { mnemonic } from "../decode/mnemonics.ts";
 import { gatherForm, HELPER_GATHER, HELPER_MASK_LOAD, HELPER_MASK_STORE } from "../fpu/avx-memory.ts";
 import * as H from "../fpu/simd-shuffle.ts";
-import { type BlockBuilder, defineLifter, type Lifter } from "./builder.ts";
+import { isAmd } from "../system/cpu-model.ts";
+import { defineLifter, type Lifter } from "./builder.ts";
+import { HELPER_UNDEFINED } from "./helpers-integer.ts";
 import { clearUpper, firstSource, guarded, isLong, lastSource, upper, V_T0, vectorSource } from "./lift-vector.ts";
 import * as U from "./uop.ts";
+
+const REX_W = 8;
 
 function define(lifter: Lifter, ...names: string[]): void {
   defineLifter(guarded(lifter), ...names.map(mnemonic));
@@ -85,7 +89,16 @@ function permute(helper: number): Lifter {
   };
 }
 define(permute(H.HELPER_VPERMD), "VPERMD", "VPERMPS");
-define(permute(H.HELPER_VPERMQ), "VPERMQ", "VPERMPD");
+const permuteQwords = permute(H.HELPER_VPERMQ);
+/** AMD's processors ignore VEX.W here; Intel's want it set (SDM volume 2, VPERMQ). */
+define(
+  (b, ins) => {
+    if (ins.rex & REX_W || isAmd(b.core)) permuteQwords(b, ins);
+    else b.helperEnd(HELPER_UNDEFINED);
+  },
+  "VPERMQ",
+  "VPERMPD",
+);
 define(permute(H.HELPER_VPERM2), "VPERM2F128", "VPERM2I128");
 
 /** Inside 16 bytes: by a vector, or by an immediate as VPSHUFD and VSHUFPD do. */
@@ -109,25 +122,22 @@ define(permuteInLane(8), "VPERMILPD");
 
 // ---- masked moves -------------------------------------------------------------------------------------------------------
 
-/** Puts the linear address of the operand that `b.mem` prepared into S_T5. */
-function linearAddress(b: BlockBuilder): void {
-  b.emit(U.U_LEA64, S_T5, b.ma, b.mb, S_ZERO, b.mc & U.C_SCALE_MASK, b.mdisp, 0);
-  if (b.ms !== S_ZERO) b.emit(U.U_LEA64, S_T5, S_T5, b.ms, S_ZERO, 0, 0, 0);
-}
-
 function maskMove(element: number): Lifter {
   return (b, ins) => {
     const store = ins.kind[0] === OP_MEM;
     const bytes = isLong(ins) ? 32 : 16;
     const mask = ins.reg[1]!;
-    b.mem(ins, bytes, store);
-    linearAddress(b);
+    // Only the address: elements that the mask leaves out are not checked.
+    b.mem(ins, 0, store);
+    b.emit(U.U_LEA64, S_T5, b.ma, b.mb, S_ZERO, b.mc & U.C_SCALE_MASK, b.mdisp, 0);
     const stack = b.mc & U.C_STACK;
+    const move = (d: number, helper: number): void =>
+      b.emit(U.U_HELPER, d, mask, element, ins.seg, stack, bytes, helper);
     if (store) {
-      b.helper(HELPER_MASK_STORE, ins.reg[2]!, mask, element, stack, bytes);
+      move(ins.reg[2]!, HELPER_MASK_STORE);
       return;
     }
-    b.helper(HELPER_MASK_LOAD, V_T0, mask, element, stack, bytes);
+    move(V_T0, HELPER_MASK_LOAD);
     b.rr(U.U_VMOV, ins.reg[0]!, V_T0);
     if (isLong(ins)) b.rr(U.U_VMOV, upper(ins.reg[0]!), upper(V_T0));
     else clearUpper(b, ins);

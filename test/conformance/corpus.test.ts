@@ -20,11 +20,15 @@ for (const name of CORPUS)
     expect(code).toBe(0);
   });
 
-it("the translator agrees with the processor on the integer instructions", { timeout: 120_000 }, async () => {
-  const file = `${FOLDER}corpus-integer.jsonl.gz`;
-  const { code, stdout } = await xenoscope(["conformance", file, "--engine", "translator", "--json"]);
-  const result = JSON.parse(stdout);
-  expect(result.differences).toEqual([]);
-  expect(result.translated).toBeGreaterThan(30_000);
-  expect(code).toBe(0);
-});
+it.each(["integer", "vex"])(
+  "the translator agrees with the processor on the vectors of corpus-%s",
+  { timeout: 120_000 },
+  async (group) => {
+    const file = `${FOLDER}corpus-${group}.jsonl.gz`;
+    const { code, stdout } = await xenoscope(["conformance", file, "--engine", "translator", "--json"]);
+    const result = JSON.parse(stdout);
+    expect(result.differences).toEqual([]);
+    expect(result.translated).toBeGreaterThan(30_000);
+    expect(code).toBe(0);
+  },
+);

@@ -6,6 +6,7 @@ import { ROW_COUNT, ROW_FLAGS, ROW_MN, ROW_TEXT } from "../../cpu/decode/table.t
 import { LIFTERS } from "../../cpu/uops/builder.ts";
 import { FX_BYTES } from "../../src/conformance/vector.ts";
 import { type Group, generate, groupOf, newWorld, type World } from "./generate.ts";
+import { spoilVex } from "./generate-vex.ts";
 import type { Random } from "./random.ts";
 import { type Outcome, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
 
@@ -74,15 +75,17 @@ export function cleanse(v: Vector, out: Outcome): boolean {
   return true;
 }
 
-/** Vectors that share a world, if they do. */
+/** Vectors that share a world, if they do, and if they do so thriftily. */
 const SHARING = 128;
+const THRIFTY = 1024;
 
 export interface FreshOptions {
   /** Vectors of each row, and of each mnemonic, at least. */
   perRow: number;
   perInstruction: number;
-  /** Share most of the state between neighbours, so that the file gets small. */
+  /** Share most of the state between neighbours, so that the file gets small; `thrift` as World has it. */
   shared: boolean;
+  thrift?: number;
 }
 
 export function* freshVectors(r: Random, rows: readonly number[], options: FreshOptions): Generator<Vector> {
@@ -95,7 +98,7 @@ export function* freshVectors(r: Random, rows: readonly number[], options: Fresh
   for (let round = 0; round < Math.max(...wanted, 0); round++)
     for (const [index, row] of rows.entries()) {
       if (round >= wanted[index]!) continue;
-      if (options.shared && made++ % SHARING === 0) world = newWorld(r);
+      if (options.shared && made++ % (options.thrift ? THRIFTY : SHARING) === 0) world = newWorld(r, options.thrift);
       for (let attempt = 0; attempt < 40; attempt++) {
         const v = generate(r, row, 64, world);
         if (v === null || !adapt(r, row, v)) continue;
@@ -122,7 +125,7 @@ function opcodeOf(code: readonly number[]): string {
 
 /** Code that is no instruction: undefined opcodes, LOCK where it may not stand, more than 15 bytes. */
 function invalidCode(r: Random, rows: readonly number[]): { code: Uint8Array; kind: string } | null {
-  const kind = r.below(3);
+  const kind = r.below(4);
   if (kind === 0) {
     // Undefined opcodes.
     const code: number[] = [];
@@ -140,6 +143,14 @@ function invalidCode(r: Random, rows: readonly number[]): { code: Uint8Array; ki
   const v = generate(r, row, 64);
   // How long UD0 is differs from vendor to vendor. AMD's LOCK MOV CR0 is MOV CR8, its LOCK VERW reads memory first.
   if (v === null || /\bUD[0-2]\b|MOV (C,|Rn,C)|VERW/.test(v.row)) return null;
+  if (kind === 3) {
+    if (!v.row.startsWith("vex.")) return null;
+    const spoiled = spoilVex(r, v.code);
+    if (spoiled === null || spoiled.length > 15) return null;
+    const code = new Uint8Array(15);
+    for (let n = 0; n < 15; n++) code[n] = spoiled[n] ?? r.below(256);
+    return decode(ins, code, 0, 15, 64) === I.DECODE_UD ? { code, kind: "VEX spoiled" } : null;
+  }
   if (kind === 1) {
     // LOCK with a register destination, or on an instruction that does not take it.
     const code = Uint8Array.from([0xf0, ...v.code]);
@@ -203,7 +214,7 @@ export function toLine(id: string, v: Vector, out: Outcome): string {
     const fx = out.fx.slice(0, FX_BYTES);
     fx.set(v.fx.subarray(5, 24), 5);
     fx.set(v.fx.subarray(28, 32), 28);
-    after.fx = hex(fx);
+    if (hex(fx) !== line.fx) after.fx = hex(fx);
   }
   if (v.ymmh !== null) {
     line.ymmh = hex(v.ymmh);

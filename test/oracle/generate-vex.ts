@@ -22,7 +22,8 @@ export function encodeVex(r: Random, row: number, size: CodeSize): Uint8Array {
   const registers = size === 64 ? r.below(8) : 7;
   const bytes: number[] = [];
   if (r.chance(5)) bytes.push(0x67);
-  if (r.chance(3)) bytes.push(r.pick([0x26, 0x2e, 0x36, 0x3e]));
+  // Elsewhere than in 64-bit mode CS holds what the host and the core fill differently.
+  if (r.chance(3)) bytes.push(r.pick(size === 64 ? [0x26, 0x2e, 0x36, 0x3e] : [0x26, 0x36, 0x3e]));
   if (map === "0f" && wide === 0 && (registers & 3) === 3 && r.chance(70))
     bytes.push(0xc5, ((registers & 4) << 5) | last);
   else bytes.push(0xc4, (registers << 5) | MAPS[map]!, (wide << 7) | last);
@@ -38,15 +39,14 @@ export function encodeVex(r: Random, row: number, size: CodeSize): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** Word `k` of vector register `n` of 32 bytes, as low and upper halves lie apart. */
-function setWord(fx: Uint8Array, ymmh: Uint8Array, n: number, k: number, value: number): void {
-  const to =
-    k < 4 ? new DataView(fx.buffer, fx.byteOffset + 160 + n * 16) : new DataView(ymmh.buffer, ymmh.byteOffset + n * 16);
-  to.setInt32((k & 3) * 4, value, true);
+/** Word `k` of vector register `n` of 32 bytes, as low and upper halves lie apart; without `ymmh` there are 16 bytes. */
+function setWord(fx: Uint8Array, ymmh: Uint8Array | null, n: number, k: number, value: number): void {
+  const half = k < 4 ? fx.subarray(160 + n * 16) : ymmh?.subarray(n * 16);
+  if (half !== undefined) new DataView(half.buffer, half.byteOffset).setInt32((k & 3) * 4, value, true);
 }
 
 /** Signs of the elements of a mask register: about half are set, sometimes none or all. */
-function setMask(r: Random, fx: Uint8Array, ymmh: Uint8Array, n: number): void {
+function setMask(r: Random, fx: Uint8Array, ymmh: Uint8Array | null, n: number): void {
   const share = r.pick([0, 30, 50, 50, 80, 100]);
   for (let k = 0; k < 8; k++) setWord(fx, ymmh, n, k, r.chance(share) ? r.u32() | 0x80000000 : r.u32() & 0x7fffffff);
 }
@@ -57,7 +57,7 @@ export function steerVex(
   ins: I.Instruction,
   gpr: bigint[],
   fx: Uint8Array,
-  ymmh: Uint8Array,
+  ymmh: Uint8Array | null,
   size: CodeSize,
 ): void {
   const name = MNEMONIC_NAMES[ins.mn]!;
@@ -83,4 +83,25 @@ let lastSign = 0;
 export function upperHalves(r: Random, image: () => Uint8Array): Uint8Array {
   if (r.chance(10)) return new Uint8Array(YMMH_BYTES);
   return image().slice(160, 160 + YMMH_BYTES);
+}
+
+/** VEX opcodes, by map and opcode, of extensions that this core leaves out: what the host makes of them is no matter. */
+const EXTENSIONS =
+  /^(1(4[1-9ab]|9[0-389])|2(4[9b]|5[0-3ce]|72|b[0145]|c[b-f]|d[2-3a-f]|e.)|3(3[0-3]|4[489]|5[c-f]|6[89a-f]|7[89a-f]|c[ef]|de))/;
+
+/**
+ * A VEX-encoded instruction made invalid: LOCK, 66, F2, F3 or REX before it, or changed fields of the prefix, or another opcode. Most
+ * come out valid: the caller throws those away. `code` is that of a valid one.
+ */
+export function spoilVex(r: Random, code: Uint8Array): Uint8Array | null {
+  if (r.chance(30)) return Uint8Array.from([r.pick([0xf0, 0x66, 0xf2, 0xf3, 0x40 | r.below(16)]), ...code]);
+  const spoiled = code.slice();
+  const at = spoiled.findIndex((byte) => byte === 0xc4 || byte === 0xc5);
+  const three = spoiled[at] === 0xc4;
+  const opcode = at + (three ? 3 : 2);
+  if (r.chance(70)) spoiled[opcode - 1]! ^= 1 << r.below(8);
+  else if (three && r.chance(30)) spoiled[at + 1] = (spoiled[at + 1]! & 0xe0) | r.below(32);
+  else spoiled[opcode] = r.below(256);
+  const map = three ? spoiled[at + 1]! & 31 : 1;
+  return EXTENSIONS.test(map.toString(16) + spoiled[opcode]!.toString(16).padStart(2, "0")) ? null : spoiled;
 }

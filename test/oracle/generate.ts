@@ -8,7 +8,7 @@ import { ALL, SYSTEM, undefinedFlags } from "./flags.ts";
 import { encodeVex, steerVex, upperHalves } from "./generate-vex.ts";
 import { hostIsAmd } from "./host.ts";
 import type { Random } from "./random.ts";
-import { controls, fxImage, setNumbers, setST, setXmm } from "./state.ts";
+import { controls, fxImage, mediaControls, setNumbers, setST, setXmm } from "./state.ts";
 import { type CodeSize, startOf, type Vector, WINDOW_BYTES, windowOf } from "./vector.ts";
 
 const SPECIAL = [
@@ -176,8 +176,13 @@ function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): 
   }
 }
 
-/** State that several vectors share but for what their instructions name: a compressed file of such vectors is small. */
+/**
+ * State that several vectors share but for what their instructions name: a compressed file of such vectors is small; and smaller still
+ * with `thrift`, the share in percent of operands that stay as they are.
+ */
 export interface World {
+  thrift: number;
+  rflags: number;
   gpr: bigint[];
   mem: Uint8Array;
   fx: Uint8Array;
@@ -207,14 +212,23 @@ function refreshOperand(r: Random, mem: Uint8Array, gpr: readonly bigint[], numb
   else for (let k = at; k < at + bytes; k++) mem[k] = r.chance(30) ? r.pick([0, 1, 0x7f, 0x80, 0xff]) : r.below(256);
 }
 
-export function newWorld(r: Random): World {
-  return { gpr: registers(r, 64), mem: randomMemory(r), fx: fxImage(r), ymmh: upperHalves(r, () => fxImage(r)) };
+export function newWorld(r: Random, thrift = 0): World {
+  const gpr = registers(r, 64);
+  gpr[4] = BigInt(windowOf(64) + 128);
+  return {
+    thrift,
+    rflags: r.u32() & ALL,
+    gpr,
+    mem: randomMemory(r),
+    fx: fxImage(r),
+    ymmh: upperHalves(r, () => fxImage(r)),
+  };
 }
 
 /** The registers of `world` with new values where the instruction looks. */
 function registersOf(r: Random, world: World): bigint[] {
   const gpr = [...world.gpr];
-  for (const n of [0, 1, 2]) if (r.chance(40)) gpr[n] = value(r);
+  if (!r.chance(world.thrift)) for (const n of [0, 1, 2]) if (r.chance(40)) gpr[n] = value(r);
   for (let i = 0; i < 4; i++)
     if (ins.kind[i] === I.OP_GPR) gpr[ins.reg[i]! & (ins.reg[i]! >= I.REG_AH ? 3 : 15)] = value(r);
   for (const n of [ins.base, ins.index]) if (n < 16) gpr[n] = value(r);
@@ -224,11 +238,12 @@ function registersOf(r: Random, world: World): bigint[] {
 function imageOf(r: Random, row: number, world: World | null): Uint8Array {
   if (world === null) return fxImage(r);
   const fx = world.fx.slice();
-  controls(r, fx);
+  if (ROW_FLAGS[row]! & (I.ROW_X87 | I.ROW_MMX)) controls(r, fx);
+  else if (!r.chance(world.thrift)) mediaControls(r, fx);
   if (ROW_FLAGS[row]! & I.ROW_X87) for (const n of [0, 1]) setST(r, fx, n);
   for (let i = 0; i < 4; i++) {
     const n = ins.reg[i]!;
-    if (ins.kind[i] === I.OP_XMM) setXmm(r, fx, n & 15);
+    if (ins.kind[i] === I.OP_XMM && !r.chance(world.thrift)) setXmm(r, fx, n & 15);
     else if (ins.kind[i] === I.OP_MMX || ins.kind[i] === I.OP_ST) setST(r, fx, n & 7);
   }
   return fx;
@@ -238,11 +253,13 @@ function imageOf(r: Random, row: number, world: World | null): Uint8Array {
 function upperHalvesOf(r: Random, row: number, world: World | null): Uint8Array | null {
   const flags = ROW_FLAGS[row]!;
   if (!(flags & I.ROW_AVX) && !(flags & I.ROW_SSE && r.chance(10))) return null;
+  // Short vectors only clear the upper half.
+  if (world !== null && !(flags & I.ROW_L256) && r.chance(world.thrift)) return null;
   if (world === null) return upperHalves(r, () => fxImage(r));
   const ymmh = world.ymmh.slice();
   const fresh = fxImage(r);
   for (let i = 0; i < 4; i++)
-    if (ins.kind[i] === I.OP_XMM) {
+    if (ins.kind[i] === I.OP_XMM && !r.chance(world.thrift)) {
       const at = (ins.reg[i]! & 15) * 16;
       ymmh.set(fresh.subarray(160 + at, 176 + at), at);
     }
@@ -258,8 +275,9 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
   if (ins.kind[0] === I.OP_REL && ins.immLo === -ins.length) return null;
   const code = bytes.slice(0, ins.length);
   const window = windowOf(size);
+  const kept = world !== null && r.chance(world.thrift);
   const gpr = world === null ? registers(r, size) : registersOf(r, world);
-  gpr[4] = BigInt(window + 64 + r.below(16) * 8);
+  gpr[4] = world !== null && kept ? world.gpr[4]! : BigInt(window + 64 + r.below(16) * 8);
   // A 16-bit stack pointer leaves the upper half of ESP alone, and may wrap.
   if (size === 16 && r.chance(50)) gpr[4] |= 0x12340000n;
   if (size === 16 && r.chance(3)) gpr[4] = BigInt(r.below(20));
@@ -279,10 +297,10 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
   steer(r, code, gpr, size);
   if (/^I?DIV$/.test(name) && r.chance(60)) gpr[2] = r.pick([0n, size === 64 ? 0xffffffffffffffffn : 0xffffffffn, 1n]);
   const mem = world === null ? randomMemory(r) : world.mem.slice();
-  const rflags = 0x202 | (r.u32() & (ALL | (r.chance(30) ? 0x400 : 0)));
+  const rflags = 0x202 | (kept ? world.rflags : r.u32() & (ALL | (r.chance(30) ? 0x400 : 0)));
   const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE | I.ROW_AVX)) !== 0 || name.startsWith("FX");
   if (fpu && world === null) setNumbers(r, mem, 0, WINDOW_BYTES);
-  if (world !== null) refreshOperand(r, mem, gpr, fpu);
+  if (world !== null && !r.chance(world.thrift)) refreshOperand(r, mem, gpr, fpu);
   if (/^SH[LR]D$/.test(name) && ins.size[0] === 2) {
     // More than 16 bits of 16: the result differs between vendors.
     const count = ins.kind[2] === I.OP_IMM ? ins.immLo : Number(gpr[1]! & 0xffn);
@@ -291,6 +309,6 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
   const mask = (ALL | SYSTEM) & ~undefinedFlags(ins, gpr);
   const fx = fpu ? imageOf(r, row, world) : null;
   const ymmh = fx === null ? null : upperHalvesOf(r, row, world);
-  if (fx !== null && ymmh !== null) steerVex(r, ins, gpr, fx, ymmh, size);
+  if (fx !== null && flags & I.ROW_AVX) steerVex(r, ins, gpr, fx, ymmh, size);
   return { size, code, gpr, rflags, mem, fx, ymmh, mask, row: ROW_TEXT[row]! };
 }

@@ -23,6 +23,11 @@ export function hostHas(feature: string): boolean {
   );
 }
 
+/** True if the host can judge all that x86-64-v3 has. */
+export function hasHostV3(): boolean {
+  return ["avx2", "fma", "f16c", "bmi1", "bmi2", "aes", "pclmulqdq"].every(hostHas);
+}
+
 /** Where vendors differ, the core follows the model; vectors need that of the host. */
 export function hostIsAmd(): boolean {
   return existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo", "utf8").includes("AuthenticAMD");

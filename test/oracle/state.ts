@@ -8,19 +8,26 @@ const FX_MXCSR = 24;
 const FX_ST = 32;
 const FX_XMM = 160;
 
-/** Random control, status and tag words and MXCSR: rounding modes, precisions, masks, sticky flags, DAZ and FTZ. */
+/** Random control, status and tag words: rounding modes, precisions, masks, sticky flags; and MXCSR. */
 export function controls(r: Random, fx: Uint8Array): void {
   const view = new DataView(fx.buffer, fx.byteOffset);
-  const masked = r.chance(65);
+  const masked = mediaControls(r, fx);
   view.setUint16(0, 0x40 | (masked ? 0x3f : r.below(64)) | (r.pick([0, 2, 3, 3]) << 8) | (r.below(4) << 10), true);
   // Flags that are pending would fault before the instruction; a few do.
   const pending = r.chance(5) ? r.below(64) : 0;
   const summary = pending & ~view.getUint16(0, true) & 0x3f ? 0x8080 : 0;
   view.setUint16(2, (r.below(8) << 11) | (r.u32() & 0x4700) | pending | summary, true);
   fx[FX_FTW] = r.chance(75) ? 0xff : r.chance(20) ? 0 : r.below(256);
+}
+
+/** Random MXCSR: rounding modes, masks, sticky flags, DAZ and FTZ. @returns true if all exceptions are masked */
+export function mediaControls(r: Random, fx: Uint8Array): boolean {
+  const masked = r.chance(65);
   const special = (r.chance(15) ? 0x8000 : 0) | (r.chance(15) ? 0x40 : 0);
   const sticky = r.chance(40) ? 0x20 : r.chance(50) ? 0 : r.below(64);
-  view.setUint32(FX_MXCSR, (masked ? 0x1f80 : r.below(64) << 7) | (r.below(4) << 13) | special | sticky, true);
+  const mxcsr = (masked ? 0x1f80 : r.below(64) << 7) | (r.below(4) << 13) | special | sticky;
+  new DataView(fx.buffer, fx.byteOffset).setUint32(FX_MXCSR, mxcsr, true);
+  return masked;
 }
 
 /** A value for ST(n): numbers of every kind, a few that are no valid encoding, integers near the bounds. */

@@ -24,6 +24,7 @@ const TO_0X60 = (code: string): string => {
 };
 const ONE = "b8 01 00 00 00";
 const OSXSAVE = "0f 20 e0  0d 00 00 04 00  0f 22 e0";
+const AVX = `${OSXSAVE}  31 c9  31 d2  b8 07 00 00 00  0f 01 d1`;
 
 /** Title, code (rSI points at zeroed, 4 KiB aligned memory; UD2 is appended), rAX. */
 const CASES: readonly (readonly [title: string, code: string, rax: number])[] = [
@@ -59,6 +60,22 @@ const CASES: readonly (readonly [title: string, code: string, rax: number])[] = 
   ["XSAVE: XGETBV reads XCR0", `${OSXSAVE}  31 c9  0f 01 d0`, 1],
   ["XSAVEOPT: it stores", `${OSXSAVE}  ${ONE}  31 d2  0f ae 36  ${ONE}`, 1],
   ["XSAVEC: it stores in the compact form", `${OSXSAVE}  ${ONE}  31 d2  0f c7 26  0f b6 86 0f 02 00 00`, 0x80],
+  ["XGETBV of what is in use: SSE", `${AVX}  66 0f 6e c0  b1 01  0f 01 d0  83 e0 06`, 2],
+  [
+    "XGETBV of what is in use: AVX",
+    `${AVX}  c4 e3 7d 18 c0 01  66 0f 6e c8  c4 e3 7d 18 c1 01  b1 01  0f 01 d0  83 e0 06`,
+    6,
+  ],
+  ["AVX: VADDPS doubles 1", `${AVX}  ${ONE}  f3 0f 2a c0  c5 fc 58 c0  f3 0f 2d c0`, 2],
+  [
+    "AVX2: VPBROADCASTB to the upper half",
+    `${AVX}  66 0f 6e c0  c4 e2 7d 78 c0  c4 e3 7d 39 c0 01  66 0f 7e c0`,
+    0x07070707,
+  ],
+  ["FMA: 3 times 3 plus 3", `${AVX}  b8 03 00 00 00  f2 0f 2a c0  c4 e2 f9 a9 c0  f2 0f 2d c0`, 12],
+  ["F16C: 1 as a half", `${AVX}  ${ONE}  f3 0f 2a c0  c4 e3 79 1d c0 00  66 0f 7e c0`, 0x3c00],
+  ["BMI1: ANDN clears bits", "b8 05 00 00 00  bb 07 00 00 00  c4 e2 78 f2 c3", 2],
+  ["BMI2: MULX multiplies by EDX", "ba 03 00 00 00  b8 05 00 00 00  c4 e2 7b f6 d8", 15],
   ["RDRAND: it succeeds", "0f c7 f0  0f 92 c0  0f b6 c0", 1],
   ["RDSEED: it succeeds", "0f c7 f8  0f 92 c0  0f b6 c0", 1],
   [
