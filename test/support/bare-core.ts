@@ -40,6 +40,8 @@ export interface BareOptions {
   flags?: number;
   /** Bytes of the XMM registers, 16 each. */
   vectors?: Uint8Array;
+  /** CR4.OSXSAVE is set, and XCR0 has x87, SSE and AVX. Default: neither. */
+  avx?: boolean;
 }
 
 /** What can be seen of a core: two engines that agree have equal ones. */
@@ -48,6 +50,8 @@ export interface BareState {
   rip: string;
   flags: string;
   xmm: string[];
+  /** Upper halves of the YMM registers. */
+  ymm: string[];
   cr2: string;
   cycle: number;
   instructions: number;
@@ -96,6 +100,10 @@ export class BareCore {
     const bits = options.bits ?? 64;
     if (bits === 64) this.longMode(options.cpl ?? 3);
     else this.legacyMode(bits);
+    if (options.avx) {
+      core.i32[A.CR4 >>> 2]! |= B.CR4_OSXSAVE;
+      core.i32[A.XCR0 >>> 2] = 7;
+    }
     const registers = options.registers ?? [];
     core.setSlot(A.S_RSP, BigInt((bits === 16 ? 0 : STACK) + STACK_BYTES / 2));
     for (let n = 0; n < registers.length; n++) core.setSlot(n * 8, registers[n]!);
@@ -206,6 +214,10 @@ export class BareCore {
   state(): BareState {
     const { core, arena } = this;
     const { i32, f64, u64 } = core;
+    const vector = (n: number): string => {
+      const at = (A.XMM + n * A.XMM_STRIDE) >>> 3;
+      return hex((u64[at + 1]! << 64n) | u64[at]!);
+    };
     const counters: Record<string, number> = {
       dtlbMisses: i32[A.COUNT_DTLB_MISS >>> 2]!,
       fetchMisses: i32[A.COUNT_FETCH_MISS >>> 2]!,
@@ -218,10 +230,8 @@ export class BareCore {
       gpr: Array.from({ length: 16 }, (_, n) => hex(core.slot(n * 8))),
       rip: hex(u64[A.RIP >>> 3]!),
       flags: getFlags(core).toString(16),
-      xmm: Array.from({ length: 16 }, (_, n) => {
-        const at = (A.XMM + n * A.XMM_STRIDE) >>> 3;
-        return hex((u64[at + 1]! << 64n) | u64[at]!);
-      }),
+      xmm: Array.from({ length: 16 }, (_, n) => vector(n)),
+      ymm: Array.from({ length: 16 }, (_, n) => vector(n + A.YMM_UPPER)),
       cr2: hex(u64[A.CR2 >>> 3]!),
       cycle: core.now(),
       instructions: f64[A.INSTRET >>> 3]!,

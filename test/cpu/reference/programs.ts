@@ -2,8 +2,17 @@
 import fc from "fast-check";
 import { decode } from "../../../cpu/decode/decoder.ts";
 import { format } from "../../../cpu/decode/disasm.ts";
-import { DECODE_OK, Instruction, ROW_MODRM, ROW_PRIV, ROW_SOLO } from "../../../cpu/decode/instruction.ts";
-import { DISPATCH, GROUPS, ROW_FEATURE, ROW_FLAGS } from "../../../cpu/decode/table.ts";
+import { DECODE_OK, Instruction, ROW_MODRM, ROW_NO_VVVV, ROW_PRIV, ROW_SOLO } from "../../../cpu/decode/instruction.ts";
+import {
+  DISPATCH,
+  GROUPS,
+  ROW_FEATURE,
+  ROW_FLAGS,
+  VEX_DISPATCH,
+  VEX_L,
+  VEX_LONG,
+  VEX_W,
+} from "../../../cpu/decode/table.ts";
 import type { BareOptions } from "../../support/bare-core.ts";
 import { CODE, DATA, DATA_BYTES } from "../../support/bare-core.ts";
 
@@ -118,7 +127,27 @@ const PLAIN: readonly Form[] = OPCODES[64].filter(({ code, reg }) => {
   return opcode < 0x40 || (opcode & 0xf0) === 0x70 || (opcode >= 0x80 && opcode < 0x8c) || (opcode & 0xf0) === 0xb0;
 });
 
+/** VEX-encoded forms: (variant << 12) | (prefix column << 10) | (map << 8) | opcode, in 64-bit mode and outside. */
+const VEX_FORMS = [0, VEX_LONG].map((long) =>
+  Array.from({ length: VEX_LONG << 12 }, (_, n) => n | (long << 12)).filter((n) => VEX_DISPATCH[n] !== 0),
+) as [number[], number[]];
+
+/** A VEX prefix, opcode and ModRM: registers and vvvv by the recipe, memory as elsewhere. */
+function encodeVex(r: Recipe, bits: Bits, at: number, codeBytes: number): number[] {
+  const list = VEX_FORMS[bits === 64 ? 1 : 0];
+  const form = list[r.opcode % list.length]!;
+  const group = VEX_DISPATCH[form]!;
+  const row = group > 0 ? group : GROUPS[((-1 - group) << 8) | r.modrm]!;
+  const vvvv = ROW_FLAGS[row]! & ROW_NO_VVVV ? 15 : bits === 64 ? r.tail[7]! & 15 : 8 | (r.tail[7]! & 7);
+  const w = (form >> 12) & VEX_W ? 0x80 : 0;
+  const l = (form >> 12) & VEX_L ? 4 : 0;
+  const registers = bits === 64 ? (r.rex & 7) << 5 : 0xe0;
+  const out = [0xc4, registers | ((form >> 8) & 3), w | (vvvv << 3) | l | ((form >> 10) & 3), form & 255];
+  return operand(r, out, r.modrm, bits, at, codeBytes);
+}
+
 function encode(r: Recipe, bits: Bits, at: number, codeBytes: number, plain: boolean): number[] {
+  if (bits !== 16 && r.prefix >= 48 && r.prefix < 56) return encodeVex(r, bits, at, codeBytes);
   const list = plain ? PLAIN : OPCODES[bits];
   const { code, reg: digit } = list[r.opcode % list.length]!;
   const opcode = code & 255;
@@ -141,11 +170,15 @@ function encode(r: Recipe, bits: Bits, at: number, codeBytes: number, plain: boo
   const row = DISPATCH[((bits === 64 ? 1 : 0) << 12) | code]!;
   const hasModrm = row < 0 || (ROW_FLAGS[row]! & ROW_MODRM) !== 0;
   if (!hasModrm) return [...out, ...r.tail];
-  const memory = (r.modrm & 0xc0) !== 0xc0;
   let modrm = digit < 0 ? r.modrm : (r.modrm & 0xc7) | (digit << 3);
   // FF /2../5 are indirect calls and jumps.
   if (map === 0 && opcode === 0xff && digit >= 2 && digit < 6) modrm &= 0xc7;
-  if (!memory) return [...out, modrm, ...r.tail];
+  return operand(r, out, modrm, bits, at, codeBytes);
+}
+
+/** `out` with ModRM, and what follows it. */
+function operand(r: Recipe, out: number[], modrm: number, bits: Bits, at: number, codeBytes: number): number[] {
+  if ((r.modrm & 0xc0) === 0xc0) return [...out, modrm, ...r.tail];
   const reg = modrm & 0x38;
   const where = target(r, codeBytes);
   if (r.address < 11) {
@@ -239,6 +272,7 @@ export function programs(bits: Bits, cpl: 0 | 3, maxLength: number, plain = fals
           registers: bits === 64 ? gpr : gpr.map((v) => v & 0xffffffffn),
           flags: flags & 0xcd5,
           vectors,
+          avx: bits !== 16,
         },
         text: listing(bytes, starts, bits, base),
       };
