@@ -82,10 +82,17 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
   );
 
   it(
-    "use the 2-level event channels with xen.fifo_events=0, and restart when on_reboot says so",
+    "use the 2-level event channels with xen.fifo_events=0, and restart when on_reboot says so, on x86-64-v3",
     async () => {
-      const run = await folder.run([linux("cloud", { more: ['on_reboot = "restart"'] }, "xen.fifo_events=0")], LIMIT, {
-        script: session(["dmesg | grep ABI", "Using 2-level ABI"], ["reboot -f"], ["uptime", "up 0 min"], POWEROFF),
+      const guest = linux("cloud", { more: ['on_reboot = "restart"'] }, "xen.fifo_events=0");
+      const run = await folder.run([guest], ["--cpu-model", "x86-64-v3", ...LIMIT], {
+        script: session(
+          ["dmesg | grep ABI", "Using 2-level ABI"],
+          ["grep -c ' avx2 ' /proc/cpuinfo", "^1"],
+          ["reboot -f"],
+          ["uptime", "up 0 min"],
+          POWEROFF,
+        ),
       });
       expect(run.stderr).toContain("restarted as domain 2");
       expect(run.stderr).toMatch(/cloud \(domain 2\): poweroff at cycle/);
