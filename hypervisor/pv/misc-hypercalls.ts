@@ -99,6 +99,9 @@ definePvHypercall(HYPERVISOR_vm_assist, (vcpu, args, compat) => {
 
 const PHYSDEVOP_eoi = 12;
 const PHYSDEVOP_irq_status_query = 5;
+const XENIRQSTAT_needs_eoi = 1;
+/** Numbers that a domain without hardware has all the same: those of the machine's I/O APIC, and 32 (extra_domU_irqs). */
+const NR_PIRQS: number = 24 + 32;
 const PHYSDEVOP_set_iopl = 6;
 const PHYSDEVOP_set_iobitmap = 7;
 const IOPL_SHIFT = 12;
@@ -126,9 +129,13 @@ definePvHypercall(HYPERVISOR_physdev_op, (vcpu, args, compat) => {
       return 0;
     }
     case PHYSDEVOP_eoi:
-    case PHYSDEVOP_irq_status_query:
-      // A domain without hardware has no PIRQ.
+      // No PIRQ is bound in a domain without hardware.
       return read(1) ? -EINVAL : -EFAULT;
+    case PHYSDEVOP_irq_status_query:
+      if (!read(1)) return -EFAULT;
+      if (words[0]! >>> 0 >= NR_PIRQS) return -EINVAL;
+      words[1] = XENIRQSTAT_needs_eoi;
+      return writeGuestWords(vcpu, args[2]!, args[3]!, words, 2) ? 0 : -EFAULT;
     default:
       return -ENOSYS;
   }

@@ -181,7 +181,8 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): B
       maxPages: (config.maxMemory ?? config.memory) / FRAME + EXTRA_FRAMES,
       uuid: uuidBytes(config, hypervisor.domains.size + 1),
       type: plan.pv === null ? "pvh" : plan.pv.is32bit ? "pv32" : "pv",
-      memoryMap: plan.pvh?.memoryMap ?? [],
+      // libxl tells a PV domain of one range (xc_domain_set_memmap_limit).
+      memoryMap: plan.pvh?.memoryMap ?? [{ address: 0, size: config.maxMemory ?? config.memory, type: 1 }],
       ...(config.weight !== undefined && { weight: config.weight }),
       ...(config.cap !== undefined && { cap: config.cap }),
       ...(config.affinity !== undefined && { affinity: config.affinity }),
