@@ -41,7 +41,7 @@ export class PvCaller {
   /** hypercalls of the last `call` until it was done. */
   pieces = 0;
 
-  constructor(machine: FakeMachine, options: Partial<DomainOptions> = {}, pages = 128) {
+  constructor(machine: Pick<FakeMachine, "hv">, options: Partial<DomainOptions> = {}, pages = 128) {
     this.hv = machine.hv;
     const type = options.type ?? "pv";
     this.domain = this.hv.createDomain({ name: "pv", maxVcpus: 2, maxPages: 1024, ...options, type });
