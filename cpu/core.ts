@@ -242,6 +242,11 @@ export class Core {
   readonly shared: CoreGroup;
   /** A PV guest's kernel runs at CPL 3: its cycles are the kernel's. */
   kernelAtUser = false;
+  /**
+   * What a PV guest's hypervisor does at SYSCALL without leaving the engine: RIP is past it. Answers H_OK, or H_EXIT with EXIT_REASON
+   * EXIT_DEADLINE where the slice has ended. Null: SYSCALL exits (EXIT_PV).
+   */
+  pvSyscall: ((core: Core) => number) | null = null;
   bus: Bus = NO_BUS;
   interrupts: InterruptSource | null = null;
   /**

@@ -255,6 +255,18 @@ export class Hypervisor {
     this.advance(cycles);
   }
 
+  /** The same for the two paths that PV guests take all the time. */
+  chargeExit(vcpu: Vcpu, cycles: number): void {
+    this.charged.exit += cycles;
+    vcpu.hypervisorCycles += cycles;
+    this.advance(cycles);
+  }
+  chargeHypercall(vcpu: Vcpu, cycles: number): void {
+    this.charged.hypercall += cycles;
+    vcpu.hypervisorCycles += cycles;
+    this.advance(cycles);
+  }
+
   /** Cycles of Xen's work that no vcpu is the cause of. */
   chargeXen(path: ChargePath, cycles: number): void {
     this.charged[path] += cycles;

@@ -51,7 +51,8 @@ export function syscall(core: Core, length: number): number {
   const long = isLongMode(core);
   if (!is64(core) && !isAmd(core)) return raise(core, VEC_UD);
   if (!long && !(i[A.CR0 >>> 2]! & CR0_PE)) return raise(core, VEC_UD);
-  if (core.controls.delivery === DELIVERY_PV) return pvExit(core, PV_SYSCALL, length);
+  if (core.controls.delivery === DELIVERY_PV)
+    return core.pvSyscall === null ? pvExit(core, PV_SYSCALL, length) : core.pvSyscall(core);
   const starHi = i[(A.MSR_STAR + 4) >>> 2]!;
   const flags = getFlags(core);
   if (!long) {

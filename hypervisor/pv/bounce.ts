@@ -65,7 +65,7 @@ export function createBounceFrame(
   flags: number,
   error: number,
 ): boolean {
-  vcpu.charge("inject", COST_PV_BOUNCE);
+  vcpu.domain.hypervisor.chargeExit(vcpu, COST_PV_BOUNCE);
   return vcpu.domain.pv!.is32bit ? bounce32(vcpu, eipLo, cs, flags, error) : bounce64(vcpu, eipLo, eipHi, flags, error);
 }
 

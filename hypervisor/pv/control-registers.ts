@@ -77,10 +77,7 @@ export function writeGuestCr(vcpu: Vcpu, register: number, value: bigint): numbe
   switch (register) {
     case 0: {
       const real = BigInt(core.u32[R.CR0]! & ~CR0_TS) & 0xffff_ffffn;
-      if ((value & ~BigInt(CR0_TS)) !== real) {
-        domain.hypervisor.log.xen(`d${domain.domid}v${vcpu.id} Attempt to change unmodifiable CR0 flags`);
-        return UNHANDLED;
-      }
+      if ((value & ~BigInt(CR0_TS)) !== real) return UNHANDLED;
       setTs(vcpu, (value & BigInt(CR0_TS)) !== 0n);
       return DONE;
     }

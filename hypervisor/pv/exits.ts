@@ -7,8 +7,10 @@ import {
   EXIT_INTR_INFO,
   EXIT_LENGTH,
   EXIT_QUAL,
+  EXIT_REASON,
   INTERRUPTIBILITY,
   PENDING_DEBUG,
+  REMAINING,
 } from "../../cpu/arena.ts";
 import {
   EXIT_CPUID,
@@ -31,12 +33,14 @@ import {
   PV_SYSCALL,
 } from "../../cpu/system/exceptions.ts";
 import { updateMode } from "../../cpu/system/mode.ts";
+import { H_EXIT, H_OK } from "../../cpu/uops/uop.ts";
 import { crashDomain } from "../domain/lifecycle.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_EXIT, COST_PV_TRAP } from "../hypercalls/costs.ts";
 import "./all.ts";
 import { latchDebugStatus } from "./debug-registers.ts";
 import { emulateCpuid, emulateForcedCpuid, emulatePrivileged } from "./emulate.ts";
+import { enterPvGuest } from "./entry.ts";
 import { inKernel } from "./guest-mode.ts";
 import { injectSoftware, injectTrap } from "./inject.ts";
 import { pageFault } from "./page-fault.ts";
@@ -64,6 +68,23 @@ export function handlePvExit(vcpu: Vcpu, code: number): void {
   }
 }
 
+/**
+ * SYSCALL without leaving the engine: most entries into Xen from a PV guest. What has to wait for the machine's loop - the end of the
+ * slice, another vcpu's turn - makes the engine leave, with the events of this one still to be looked at.
+ */
+export function syscallInEngine(vcpu: Vcpu): number {
+  const { core, domain, pv } = vcpu;
+  const i = core.i32;
+  domain.exitCounts[EXIT_PV]!++;
+  // A single step over SYSCALL is lost: Xen's entry point runs without TF.
+  core.stepDiscarded = true;
+  pvSyscall(vcpu);
+  if (i[REMAINING >>> 2]! > 0 && enterPvGuest(vcpu) && i[REMAINING >>> 2]! > 0) return H_OK;
+  pv!.checkEvents = true;
+  i[EXIT_REASON >>> 2] = EXIT_DEADLINE;
+  return H_EXIT;
+}
+
 function pvEvent(vcpu: Vcpu): void {
   const i = vcpu.core.i32;
   const info = i[EXIT_INTR_INFO >>> 2]!;
@@ -73,8 +94,10 @@ function pvEvent(vcpu: Vcpu): void {
     updateMode(vcpu.core);
   }
   if (info === 0) {
-    if (i[EXIT_QUAL >>> 2] === PV_SYSCALL) pvSyscall(vcpu);
-    else pvSysenter(vcpu);
+    if (i[EXIT_QUAL >>> 2] === PV_SYSCALL) {
+      moveRip(vcpu, i[EXIT_LENGTH >>> 2]!);
+      pvSyscall(vcpu);
+    } else pvSysenter(vcpu);
     return;
   }
   const vector = info & 0xff;

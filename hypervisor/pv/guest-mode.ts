@@ -38,7 +38,7 @@ export function toggleGuestMode(vcpu: Vcpu): void {
   const core = vcpu.core;
   const pv = vcpu.pv!;
   const i = core.i32;
-  vcpu.charge("exit", COST_PV_TOGGLE);
+  vcpu.domain.hypervisor.chargeExit(vcpu, COST_PV_TOGGLE);
   // What the half that ends has run goes to its account.
   account(core);
   for (let word = 0; word < 2; word++) {

@@ -35,7 +35,7 @@ export function pvIret(vcpu: Vcpu): void {
   const core = vcpu.core;
   const i = core.i32;
   const c = context;
-  vcpu.charge("hypercall", COST_PV_IRET);
+  vcpu.domain.hypervisor.chargeHypercall(vcpu, COST_PV_IRET);
   if (!readGuestWords(vcpu, i[R.RSP]!, i[R.RSP + 1]!, c, CONTEXT_WORDS)) {
     crashDomain(vcpu, `d${vcpu.domain.domid}v${vcpu.id} Fault while reading IRET context from guest stack`);
     return;

@@ -147,7 +147,6 @@ function unhandledRead(vcpu: Vcpu, msr: number): bigint | null {
     log.xen(`${who} faking RDMSR 0x${name}`);
     return 0n;
   }
-  log.xen(`${who} RDMSR 0x${name} unimplemented`);
   return null;
 }
 
@@ -185,7 +184,7 @@ export function writePvMsr(vcpu: Vcpu, msr: number, written: bigint): boolean {
     case MSR_MISC_ENABLE: {
       const real = fromCore(vcpu, msr);
       if (real === null) return false;
-      if (written !== guestMiscEnable(real)) logInvalid(vcpu, msr, real, written);
+      // A change is ignored.
       return true;
     }
     case MSR_TSC_AUX:
@@ -196,19 +195,8 @@ export function writePvMsr(vcpu: Vcpu, msr: number, written: bigint): boolean {
     case MSR_DE_CFG:
       return amd;
     default:
-      vcpu.domain.hypervisor.log.xen(
-        `d${vcpu.domain.domid}v${vcpu.id} WRMSR 0x${hex(msr, 8)} val 0x${hex(written, 16)} unimplemented`,
-      );
       return false;
   }
-}
-
-const hex = (n: number | bigint, digits: number): string => n.toString(16).padStart(digits, "0");
-
-function logInvalid(vcpu: Vcpu, msr: number, from: bigint, to: bigint): void {
-  vcpu.domain.hypervisor.log.xen(
-    `d${vcpu.domain.domid}v${vcpu.id} Domain attempted WRMSR 0x${hex(msr, 8)} from 0x${hex(from, 16)} to 0x${hex(to, 16)}`,
-  );
 }
 
 /** Fills a writable page of the guest with the stubs of hypercalls. */
@@ -219,7 +207,6 @@ function writeHypercallPage(vcpu: Vcpu, written: bigint): boolean {
   const gfn = written >> 12n;
   const mfn = gfn < BigInt(hv.heap.frames) ? Number(gfn) : -1;
   if (mfn < 0 || hv.pageTypes.getPageAndType(mfn, domain.domid, PGT_writable_page) !== 0) {
-    hv.log.xen(`d${domain.domid}v${vcpu.id} Bad GMFN ${gfn.toString(16)} to MSR ${hex(MSR_XEN_HYPERCALL_PAGE, 8)}`);
     return false;
   }
   hv.memory.write(hv.memory.frame(mfn), pvHypercallPage(domain.pv!.is32bit));

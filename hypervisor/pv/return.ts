@@ -4,8 +4,9 @@
  */
 import { CPL } from "../../cpu/arena.ts";
 import { VEC_GP, VEC_NP, VEC_PF, VEC_SS } from "../../cpu/core.ts";
-import { FLAG_AC, FLAG_IF, FLAG_IOPL, FLAG_TF, FLAG_VM, getFlags, setFlags } from "../../cpu/flags.ts";
+import { FLAG_AC, FLAG_IF, FLAG_IOPL, FLAG_TF, FLAG_VM, setFlags } from "../../cpu/flags.ts";
 import { loadSegmentRaw, setCpl, updateMode } from "../../cpu/system/mode.ts";
+import { ATTR_ACCESSED } from "../../cpu/system/segcheck.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { injectPageFault, injectTrap } from "./inject.ts";
 import * as R from "./registers.ts";
@@ -73,7 +74,7 @@ export function iretToGuest(
   const i = core.i32;
   vcpu.pv!.mustIret = false;
   const ok = check(vcpu, cs, ss, ripLo, ripHi);
-  const before = getFlags(core);
+  const before = i[R.RFLAGS]!;
   const after = (flags & FLAGS_DEFINED & ~(FLAG_IOPL | FLAG_VM)) | FLAG_IF | 2;
   setFlags(core, after);
   i[R.RIP] = ripLo;
@@ -95,14 +96,14 @@ export function iretToGuest(
   markAccessed(vcpu, descriptorAt(vcpu, ss));
   const ring = cs & 3;
   const sameMode =
-    i[R.CS_ATTR] === code.attr &&
-    i[R.SS_ATTR] === stack.attr &&
+    i[R.CS_ATTR] === (code.attr | ATTR_ACCESSED) &&
+    i[R.SS_ATTR] === (stack.attr | ATTR_ACCESSED) &&
     i[CPL >>> 2] === ring &&
     code.isLong &&
     ((before ^ after) & (FLAG_TF | FLAG_AC)) === 0;
   if (i[CPL >>> 2] !== ring) setCpl(core, ring);
-  loadSegmentRaw(core, R.SEG_CS, cs, code.base | 0, 0, code.limit | 0, code.attr | 1);
-  loadSegmentRaw(core, R.SEG_SS, ss, stack.base | 0, 0, stack.limit | 0, stack.attr | 1);
+  loadSegmentRaw(core, R.SEG_CS, cs, code.base | 0, 0, code.limit | 0, code.attr | ATTR_ACCESSED);
+  loadSegmentRaw(core, R.SEG_SS, ss, stack.base | 0, 0, stack.limit | 0, stack.attr | ATTR_ACCESSED);
   if (!sameMode) updateMode(core);
   return true;
 }

@@ -27,6 +27,8 @@ export function descriptorAt(vcpu: Vcpu, selector: number): number {
 
 /** A segment as its descriptor has it. Attributes in the format of segcheck.ts; base and limit in bytes, unsigned. */
 export class SegmentView {
+  private lo = 0;
+  private hi = 0;
   base = 0;
   limit = 0;
   attr = 0;
@@ -45,6 +47,9 @@ export class SegmentView {
   read(i32: Int32Array, at: number): void {
     const lo = i32[at >>> 2]!;
     const hi = i32[(at >>> 2) + 1]!;
+    if (lo === this.lo && hi === this.hi) return;
+    this.lo = lo;
+    this.hi = hi;
     const limit = (lo & 0xffff) | (hi & 0xf0000);
     this.base = ((lo >>> 16) | ((hi & 0xff) << 16) | (hi & 0xff000000)) >>> 0;
     this.limit = hi & 0x800000 ? ((limit << 12) | 0xfff) >>> 0 : limit;

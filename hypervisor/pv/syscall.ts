@@ -33,13 +33,12 @@ export function moveRip(vcpu: Vcpu, bytes: number): void {
   i[R.RIP] = lo;
 }
 
-/** SYSCALL: RIP is at the instruction. */
+/** SYSCALL: RIP is past the instruction. */
 export function pvSyscall(vcpu: Vcpu): void {
   const core = vcpu.core;
   const i = core.i32;
-  vcpu.charge("exit", COST_PV_SYSCALL);
+  vcpu.domain.hypervisor.chargeExit(vcpu, COST_PV_SYSCALL);
   const long = is64(core);
-  moveRip(vcpu, i[EXIT_LENGTH >>> 2]!);
   i[R.RCX] = i[R.RIP]!;
   i[R.RCX + 1] = i[R.RIP + 1]!;
   i[R.R11] = getFlags(core) & ~FLAG_RF;
@@ -133,7 +132,7 @@ export function pvInt80(vcpu: Vcpu): boolean {
 /** pv_hypercall: RAX the number, RDI RSI RDX R10 R8 R9 the arguments, RIP past SYSCALL. */
 function hypercall64(vcpu: Vcpu): void {
   const i = vcpu.core.i32;
-  vcpu.charge("hypercall", COST_HYPERCALL);
+  vcpu.domain.hypervisor.chargeHypercall(vcpu, COST_HYPERCALL);
   const number = i[R.RAX + 1] === 0 && i[R.RAX]! >>> 0 < NR_HYPERCALLS ? i[R.RAX]! : NR_HYPERCALLS;
   if (number === HYPERVISOR_iret) {
     vcpu.domain.hypercallCounts[HYPERVISOR_iret]!++;

@@ -9,6 +9,7 @@ import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { attachCpuid } from "../hvm/cpuid.ts";
 import { PERDOMAIN_HI } from "./address-space.ts";
 import { startOnTable } from "./base-table.ts";
+import { syscallInEngine } from "./exits.ts";
 
 /** LAST_RESERVED_GDT_BYTE: the limit of every PV vcpu's GDT. */
 export const GDT_LIMIT = 0xefff;
@@ -41,6 +42,7 @@ export function initPvVcpu(vcpu: Vcpu): void {
   c.intercepts = INTERCEPT_CPUID;
   c.nestedFormat = NESTED_NONE;
   c.vpid = core.index + 1;
+  core.pvSyscall = () => syscallInEngine(vcpu);
   core.kernelAtUser = !domain.pv!.is32bit;
   attachCpuid(vcpu);
   const before = domain.hypervisor.group.active;

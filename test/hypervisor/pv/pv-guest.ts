@@ -69,7 +69,8 @@ export class PvGuest {
     p.call(3, 0xe02b, p.at(KERNEL_STACK, 4096));
     p.call(4, this.handler(EVENT), this.handler(FAILSAFE), this.handler(SYSCALL));
     const { traps } = p.vcpu.pv!;
-    for (let vector = 0; vector < 32; vector++) this.trap(vector, this.handler(vector), vector === 3 || vector === 4 ? 3 : 0);
+    for (let vector = 0; vector < 32; vector++)
+      this.trap(vector, this.handler(vector), vector === 3 || vector === 4 ? 3 : 0);
     if (traps[0]!.eipLo === 0) throw new Error("the trap table was refused");
     this.reg(S_RSP, p.at(KERNEL_STACK, 4096));
     p.domain.unpause();
