@@ -271,6 +271,8 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   const u8 = core.u8;
   const first = 4096 - (lo & 0xfff);
   if (!isCanonical(hi)) return nonCanonical(core, u);
+  const hi2 = size > first ? nextHi(core, lo, hi, first) : hi;
+  if (!isCanonical(hi2)) return nonCanonical(core, u);
   let r = resolve(core, lo, hi, ACCESS_READ, view);
   if (r !== H_OK) return r;
   if (size <= first) {
@@ -285,8 +287,6 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   }
   const at = m.at;
   const physical = m.physical;
-  const hi2 = nextHi(core, lo, hi, first);
-  if (!isCanonical(hi2)) return nonCanonical(core, u);
   r = resolve(core, (lo + first) | 0, hi2, ACCESS_READ, view);
   if (r !== H_OK) return r;
   r = checks(core, lo, hi, size, view, false, system);
@@ -339,6 +339,8 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   const first = 4096 - (lo & 0xfff);
   const restart = how !== SYSTEM_WRITE;
   if (!isCanonical(hi)) return nonCanonical(core, u);
+  const hi2 = size > first ? nextHi(core, lo, hi, first) : hi;
+  if (!isCanonical(hi2)) return nonCanonical(core, u);
   let r = resolve(core, lo, hi, ACCESS_WRITE, view);
   if (r !== H_OK) return r;
   if (size <= first) {
@@ -357,8 +359,6 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   }
   const at = m.at;
   const physical = m.physical;
-  const hi2 = nextHi(core, lo, hi, first);
-  if (!isCanonical(hi2)) return nonCanonical(core, u);
   r = resolve(core, (lo + first) | 0, hi2, ACCESS_WRITE, view);
   if (r !== H_OK) return r;
   const at2 = m.at;

@@ -28,10 +28,8 @@ import { updateMode } from "./mode.ts";
 import { ATTR_L } from "./segcheck.ts";
 import { attrOf, SEG_CS } from "./segments.ts";
 
-/** CR4 bits that exist here. */
+/** CR4 bits that exist here. Virtual-8086 mode has no extensions (VME, PVI): CPUID denies them. */
 const CR4_ALLOWED: number =
-  B.CR4_VME |
-  B.CR4_PVI |
   B.CR4_TSD |
   B.CR4_DE |
   B.CR4_PSE |

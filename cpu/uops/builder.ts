@@ -12,6 +12,7 @@ import {
   REG_NONE,
   REG_RIP,
   REG_SI,
+  SEG_CS,
   SEG_ES,
   SEG_FS,
   SEG_SS,
@@ -22,6 +23,8 @@ import {
   MODE_64,
   MODE_CODE_MASK,
   MODE_FLAT,
+  MODE_PE,
+  MODE_VM,
   U_EA16,
   U_HELPER,
   U_HELPER_END,
@@ -167,7 +170,9 @@ export class BlockBuilder {
       return;
     }
     this.toT7(addrSize === 2 ? U_EA16 : U_LEA32, a, b, scale, disp);
-    if (seg < SEG_FS && this.mode & MODE_FLAT) return;
+    // Flat segments need no check, but for stores through CS: code can't be written in protected mode.
+    const toCode = seg === SEG_CS && write && (this.mode & (MODE_PE | MODE_VM)) === MODE_PE;
+    if (seg < SEG_FS && this.mode & MODE_FLAT && !toCode) return;
     if (size === 0) return;
     this.emit(U_HELPER, seg, S_T7, S_ZERO, S_ZERO, 0, size | (write ? SEGCHECK_WRITE : 0), HELPER_SEGCHECK);
     this.emit(U_LEA32, S_T7, S_T7, S_SEGBASE + (seg << 3), S_ZERO, 0, 0, 0);
