@@ -184,20 +184,9 @@ function nextHi(core: Core, lo: number, hi: number, bytes: number): number {
   return (core.i32[MODE >>> 2]! & MODE_CODE_MASK) === MODE_64 ? (hi + 1) | 0 : 0;
 }
 
-/** What an access that the TLB fast path never sees is checked for besides: alignment, data breakpoints. */
-function checks(
-  core: Core,
-  lo: number,
-  hi: number,
-  size: number,
-  view: number,
-  write: boolean,
-  system: boolean,
-): number {
-  const m = core.mmu;
-  if (m.alignCheck && view === VIEW_USER && size > 1 && lo & (Math.min(size, 8) - 1)) return raise(core, VEC_AC, 0);
-  return m.watching ? checkWatch(core, lo, hi, size, write, system) : H_OK;
-}
+/** Alignment check: before the page is looked at, as processors do it. */
+const misaligned = (core: Core, lo: number, size: number, view: number): boolean =>
+  core.mmu.alignCheck && view === VIEW_USER && size > 1 && (lo & (Math.min(size, 8) - 1)) !== 0;
 
 // ---- reads ----------------------------------------------------------------------------------------------------------
 
@@ -273,10 +262,11 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   if (!isCanonical(hi)) return nonCanonical(core, u);
   const hi2 = size > first ? nextHi(core, lo, hi, first) : hi;
   if (!isCanonical(hi2)) return nonCanonical(core, u);
+  if (misaligned(core, lo, size, view)) return raise(core, VEC_AC, 0);
   let r = resolve(core, lo, hi, ACCESS_READ, view);
   if (r !== H_OK) return r;
   if (size <= first) {
-    r = checks(core, lo, hi, size, view, false, system);
+    if (m.watching) r = checkWatch(core, lo, hi, size, false, system);
     if (r !== H_OK) return r;
     if (m.at < 0) {
       clearData(core);
@@ -289,7 +279,7 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   const physical = m.physical;
   r = resolve(core, (lo + first) | 0, hi2, ACCESS_READ, view);
   if (r !== H_OK) return r;
-  r = checks(core, lo, hi, size, view, false, system);
+  if (m.watching) r = checkWatch(core, lo, hi, size, false, system);
   if (r !== H_OK) return r;
   const at2 = m.at;
   const physical2 = m.physical;
@@ -341,10 +331,11 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   if (!isCanonical(hi)) return nonCanonical(core, u);
   const hi2 = size > first ? nextHi(core, lo, hi, first) : hi;
   if (!isCanonical(hi2)) return nonCanonical(core, u);
+  if (misaligned(core, lo, size, view)) return raise(core, VEC_AC, 0);
   let r = resolve(core, lo, hi, ACCESS_WRITE, view);
   if (r !== H_OK) return r;
   if (size <= first) {
-    r = checks(core, lo, hi, size, view, true, !restart);
+    if (m.watching) r = checkWatch(core, lo, hi, size, true, !restart);
     if (r !== H_OK) return r;
     if (m.at < 0) {
       if (how !== ONLY_CHECK_THEN_READ) return busWrite(core, m.physical, size, 0);
@@ -363,7 +354,7 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   if (r !== H_OK) return r;
   const at2 = m.at;
   const physical2 = m.physical;
-  r = checks(core, lo, hi, size, view, true, !restart);
+  if (m.watching) r = checkWatch(core, lo, hi, size, true, !restart);
   if (r !== H_OK) return r;
   const one = dropCode(core, at, first, restart);
   const two = dropCode(core, at2, size - first, restart);

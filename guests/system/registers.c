@@ -49,12 +49,14 @@ TESTS(writes_of_cr0) {
 #else
   /* Long mode wants PAE. */
   const u64 efer = rdmsr(MSR_EFER);
+  const word c4 = cr4();
   set_cr0(c0 & ~CR0_PG);
-  set_cr4(cr4() & ~CR4_PAE);
+  set_cr4(c4 & ~CR4_PAE);
   wrmsr(MSR_EFER, efer | EFER_LME);
   put(put_cr0, c0);
   ended("long mode without PAE", GP, 0, put_cr0_x);
   wrmsr(MSR_EFER, efer);
+  set_cr4(c4);
 #endif
   set_cr0(c0);
 }
