@@ -36,6 +36,9 @@ const TABLE_FORBIDDEN = 0x198n;
 const XEN_SLOTS = { first: 256, last: 271, m2p: 256, area: 260 } as const;
 const COMPAT_FIRST_XEN_SLOT = 428;
 const PINNED = 2;
+/** High words of addresses of Xen's slots. */
+const XEN_START_HI = 0xffff8000;
+const XEN_END_HI = 0xffff8800;
 
 /** What one frame is used for, and by how many. */
 class Uses {
@@ -267,6 +270,9 @@ export class PvRecount {
       const tag = i32[at + (TLB_READ >>> 2)]!;
       const domain = owners.get(tag & 0xfff);
       if (tag === 0 || domain === undefined) continue;
+      // In Xen's part of the address space the processor itself marks descriptors as accessed.
+      const hi = i32[at + (TLB_READ >>> 2) + 1]! >>> 0;
+      if (hi >= XEN_START_HI && hi < XEN_END_HI) continue;
       const mfn = (((tag & ~0xfff) + i32[at + (TLB_ADDEND >>> 2)]! - ram) >>> 0) >>> 12;
       const mayWrite = i32[at + (TLB_WRITE >>> 2)] !== 0;
       const uses = this.uses.get(mfn);

@@ -8,6 +8,7 @@ import { RESTART } from "../../../hypervisor/hypercalls/dispatch.ts";
 import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { ARG_WORDS, callPvHypercall, setArgument } from "../../../hypervisor/pv/hypercall-table.ts";
 import { startPv } from "../../../hypervisor/pv/vcpu-init.ts";
+import type { Random } from "../../support/random.ts";
 import { type Field, pack } from "../calls.ts";
 import { FakeMachine, MIB } from "../fake-machine.ts";
 
@@ -40,6 +41,11 @@ export class PvCaller {
   readonly mfns: number[] = [];
   /** hypercalls of the last `call` until it was done. */
   pieces = 0;
+  /** For fuzzers: an argument of every call is sometimes anything. */
+  garbage: Random | null = null;
+  readonly ports: number[] = [];
+  /** Grants that are mapped: handle, where, a frame. */
+  readonly handles: [handle: number, where: bigint, mfn: number][] = [];
 
   constructor(machine: Pick<FakeMachine, "hv">, options: Partial<DomainOptions> = {}, pages = 128) {
     this.hv = machine.hv;
@@ -100,13 +106,31 @@ export class PvCaller {
     return this.call(14, this.at(page), this.entry(page, flags), 0n);
   }
 
+  /** update_va_mapping of index `index` of the first L1; of the given domain if one is named. */
+  mapAt(index: number, value: bigint, flags = 0n, domid?: number): number {
+    const entry = this.domain.pv!.is32bit ? [value & 0xffffffffn, value >> 32n] : [value];
+    const args = [this.at(index), ...entry, flags];
+    return domid === undefined ? this.call(14, ...args) : this.call(22, ...args, domid);
+  }
+  /** The entry of page `page` itself. */
+  map(page: number, value: bigint): number {
+    return this.mapAt(page, value);
+  }
+  protectAny(page: number): number {
+    return this.mapAt(page, this.entry(page, RO));
+  }
+
   call(number: number, ...values: (bigint | number)[]): number {
     const args = new Int32Array(ARG_WORDS);
     values.forEach((value, n) => {
-      setArgument(args, n, BigInt(value));
+      setArgument(args, n, this.domain.pv!.is32bit ? BigInt.asUintN(32, BigInt(value)) : BigInt(value));
     });
+    if (this.garbage !== null && this.garbage.below(3) === 0)
+      setArgument(args, this.garbage.below(4), this.garbage.bits(this.domain.pv!.is32bit ? 32 : 64));
     this.vcpu.core.activate();
     for (this.pieces = 1; ; this.pieces++) {
+      // A long list of garbage need not be gone through to its end.
+      if (this.garbage !== null && this.pieces > 20) return -4;
       const rc = callPvHypercall(this.vcpu, number, args, this.domain.pv!.is32bit);
       if (rc !== RESTART) return rc;
     }
