@@ -41,6 +41,10 @@ void enter_user(uint64_t rip, uint64_t rsp, uint64_t rax, uint64_t rflags) __att
 void iret_frame(const uint64_t frame[5], uint64_t flags) __attribute__((noreturn));
 void vcpu_main(struct percpu *cpu) __attribute__((noreturn));
 
+void work_mmu(const char *arg);
+void work_traps(const char *arg);
+void work_syscall(const char *arg);
+
 extern char image_start[], text_end[], rodata_end[], image_end[], hypercall_page[];
 extern char user_begin[], user_privileged[], user_syscall[], user_loop[], user_read[], user_end[];
 extern char trap_entries[], vcpu_start[];

@@ -2,5 +2,8 @@
 #include "pv.h"
 
 const struct work machine_works[] = {
+    { "mmu", work_mmu, true, true },
+    { "traps", work_traps, true, true },
+    { "syscall", work_syscall, true, true },
     { NULL, NULL, false, false },
 };
