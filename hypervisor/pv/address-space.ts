@@ -128,11 +128,11 @@ export class PvAddressSpace {
     this.i32[at + 1] = hi | Math.floor((mfn * PAGE_SIZE) / 2 ** 32);
   }
 
-  /** init_xen_l4_slots: writes Xen's slots into a guest's (or, for a 32-bit guest, Xen's own) L4. */
-  fillXenSlots(l4: number): void {
+  /** init_xen_l4_slots: writes Xen's slots into a guest's (or, for a 32-bit guest, Xen's own) L4; with the machine-to-phys table? */
+  fillXenSlots(l4: number, showM2p: boolean): void {
     const first = this.domain.hypervisor.memory.frame(l4) >>> 2;
     this.i32.fill(0, first + FIRST_XEN_SLOT * 2, first + (LAST_XEN_SLOT + 1) * 2);
-    this.#put(l4, SLOT_M2P, this.m2pL3, TABLE);
+    if (showM2p) this.#put(l4, SLOT_M2P, this.m2pL3, TABLE);
     this.#put(l4, SLOT_PERDOMAIN, this.areaL3, TABLE);
   }
 

@@ -1,16 +1,12 @@
 /** The top-level page tables of a PV vcpu (new_guest_cr3, MMUEXT_NEW_USER_BASEPTR, vcpu_destroy_pagetables of xen/arch/x86/mm.c). */
 import { CR3 } from "../../cpu/arena.ts";
 import { EINVAL } from "../abi/errno.ts";
-import { VMASST_TYPE_m2p_strict } from "../abi/xen.ts";
-import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { PGT_l3_page_table, PGT_l4_page_table, PGT_pinned } from "../memory/page-types.ts";
 import { flushVcpu } from "./flush.ts";
 import { destroyLdt } from "./ldt.ts";
+import { isM2pStrict } from "./m2p.ts";
 import { PTE_A, PTE_P, PTE_RW, PTE_US } from "./pte.ts";
-
-/** VM_ASSIST(d, m2p_strict): only the kernel's tables show the machine-to-phys table. */
-const isStrict = (domain: Domain): boolean => Math.floor(domain.vmAssist / 2 ** VMASST_TYPE_m2p_strict) % 2 === 1;
 
 /**
  * Makes `mfn` the table of the vcpu's kernel (a 32-bit guest's L3) and gives up the one before. The caller has seen to it that the vcpu is
@@ -29,7 +25,7 @@ export function installBase(vcpu: Vcpu, mfn: number): number {
   const rc = types.getPageAndType(mfn, domain.domid, PGT_l4_page_table);
   if (rc !== 0) return rc;
   destroyLdt(vcpu);
-  if (!isStrict(domain)) domain.pv!.addressSpace.fillM2pSlot(mfn);
+  if (!isM2pStrict(domain)) domain.pv!.addressSpace.fillM2pSlot(mfn);
   pv.guestTable = mfn;
   loadBase(vcpu);
   flushVcpu(vcpu);
@@ -64,7 +60,7 @@ export function installUserBase(vcpu: Vcpu, mfn: number): number {
   if (mfn !== 0) {
     const rc = types.getPageAndType(mfn, domain.domid, PGT_l4_page_table);
     if (rc !== 0) return rc;
-    if (isStrict(domain)) domain.pv!.addressSpace.zapM2pSlot(mfn);
+    if (isM2pStrict(domain)) domain.pv!.addressSpace.zapM2pSlot(mfn);
   }
   pv.guestTableUser = mfn === 0 ? -1 : mfn;
   // Nothing of the old user space may be found under the new one.
@@ -96,7 +92,7 @@ export function giveOwnTop(vcpu: Vcpu): void {
   const { domain } = vcpu;
   if (!domain.pv!.is32bit || vcpu.pv!.guestTable >= 0) return;
   const top = domain.allocXenPage();
-  domain.pv!.addressSpace.fillXenSlots(top);
+  domain.pv!.addressSpace.fillXenSlots(top, true);
   vcpu.pv!.guestTable = top;
   loadBase(vcpu);
 }

@@ -2,12 +2,17 @@
  * The machine-to-phys table (machine_to_phys_mapping of public/arch-x86/xen-x86_64.h): for every machine frame the frame number that its
  * owner calls it by. It lies in machine frames of Xen's own, which PV guests see read-only, in a 64-bit and a 32-bit form.
  */
-import { DOMID_XEN } from "../abi/xen.ts";
+import { DOMID_XEN, VMASST_TYPE_m2p_strict } from "../abi/xen.ts";
+import type { Domain } from "../domain/domain.ts";
 import type { Heap } from "../memory/heap.ts";
 import type { MachineMemory } from "../memory/machine-memory.ts";
 
 /** INVALID_M2P_ENTRY: no guest frame. */
 export const INVALID_M2P = -1;
+
+/** VM_ASSIST(d, m2p_strict): only the kernel's tables show the machine-to-phys table. */
+export const isM2pStrict = (domain: Domain): boolean =>
+  Math.floor(domain.vmAssist / 2 ** VMASST_TYPE_m2p_strict) % 2 === 1;
 const PAGE = 4096;
 
 export class M2p {

@@ -28,7 +28,7 @@ import {
 import { COMPAT_L2_FIRST_XEN_SLOT, FIRST_XEN_SLOT, LAST_XEN_SLOT } from "./address-space.ts";
 import { checkDescriptorPage } from "./check-descriptor.ts";
 import { flushAllPvSince, flushDomainSince } from "./flush.ts";
-import { INVALID_M2P } from "./m2p.ts";
+import { INVALID_M2P, isM2pStrict } from "./m2p.ts";
 import {
   L1_DISALLOW,
   L3_DISALLOW_HI_32,
@@ -265,7 +265,8 @@ export class PageTables implements TableRules {
       if (newLo !== lo) this.store(at, newLo, i32[at + 1]!);
     }
     if (pae !== 0) domain.pv!.addressSpace.fillCompatL2Slots(mfn);
-    if (type === PGT_l4_page_table) domain.pv!.addressSpace.fillXenSlots(mfn);
+    // Without m2p_strict a table shows the machine-to-phys table once it has been a kernel's (fill_ro_mpt).
+    if (type === PGT_l4_page_table) domain.pv!.addressSpace.fillXenSlots(mfn, isM2pStrict(domain));
     return 0;
   }
 

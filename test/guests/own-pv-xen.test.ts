@@ -50,7 +50,7 @@ describe("the PV kernel under Xen", () => {
       expect([outcome, reason]).toEqual(["all-shutdown", "halted"]);
     });
 
-  for (const work of ["evtchn", "xs-conflict", "xs-perms", "xs-watch", "badcall"])
+  for (const work of ["evtchn", "xs-conflict", "xs-perms", "xs-watch", "badcall", "mmu", "traps", "syscall"])
     it(`finds nothing wrong with ${work}`, async () => {
       const { text } = await run(`work=${work}`);
       expect(failures(text)).toEqual([]);
