@@ -200,6 +200,8 @@ export const ACCOUNT_KERNEL: number = CORE + 0x818;
 export const ACCOUNTED: number = CORE + 0x820;
 /** 16 bytes: state of the generator behind RDRAND and RDSEED (uops/helpers-misc.ts). */
 export const RANDOM_STATE: number = CORE + 0x828;
+/** i32: an event waits, or may be asked about, that RFLAGS.IF or an NMI's end would let in. The engine keeps it (run.ts). */
+export const EVENTS_WAIT: number = CORE + 0x838;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;

@@ -119,6 +119,7 @@ export class Engine {
         continue;
       }
       if (i32[A.ACTIVITY >>> 2] !== 0) return EXIT_IDLE;
+      i32[A.EVENTS_WAIT >>> 2] = eventsWait(core) ? 1 : 0;
       const now = core.now();
       if (now >= deadline) return EXIT_DEADLINE;
       const left = Math.min(deadline - now, LONGEST_SLICE);
@@ -343,6 +344,18 @@ export class Engine {
     i32[A.INSNS >>> 2]! += before;
     i32[A.REMAINING >>> 2]! -= before;
   }
+}
+
+/**
+ * Something would be delivered, or is to be reported, as soon as RFLAGS or the end of an NMI allow it. It holds until the slice
+ * ends: who makes an event pend ends the slice.
+ */
+function eventsWait(core: Core): boolean {
+  return (
+    (core.controls.intercepts & (INTERCEPT_INTR_WINDOW | INTERCEPT_NMI_WINDOW)) !== 0 ||
+    core.i32[A.NMI_PENDING >>> 2] !== 0 ||
+    (core.interrupts !== null && core.interrupts.pending() >= 0)
+  );
 }
 
 /** RIP += `bytes`, wrapped to the code size. */

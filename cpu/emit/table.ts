@@ -6,6 +6,7 @@ import { installBmi } from "./emit-bmi.ts";
 import { installFloat } from "./emit-float.ts";
 import { installMove } from "./emit-move.ts";
 import { installMulDiv } from "./emit-muldiv.ts";
+import { installSystem } from "./emit-system.ts";
 import { installVector } from "./emit-vector.ts";
 import type { Emitter } from "./emitter.ts";
 
@@ -29,6 +30,7 @@ export function emitTable(): EmitTable {
     installMove(built);
     installVector(built);
     installFloat(built);
+    installSystem(built);
   }
   return built;
 }

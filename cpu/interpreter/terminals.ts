@@ -6,6 +6,7 @@ import { condition, conditionByNumber, push } from "../emit/emit-move.ts";
 import { type Emitter, IMPORT_HELPER } from "../emit/emitter.ts";
 import * as U from "../uops/uop.ts";
 import { BLOCK, CTX, I, type InterpreterEmitter, LIN, LINK, PC, RIPL, ST, T, TLB, Y } from "./emitter.ts";
+import { fastAc, fastSti, fastSyscall, fastSysret } from "./fast-ends.ts";
 
 /** Reloads the locals that a helper may have changed. */
 export function reload(w: Assembler): void {
@@ -283,7 +284,7 @@ export function terminals(): Map<number, EmitTerminal> {
     w.set(RIPL);
     goTo(w, enter);
   });
-  table.set(U.U_HELPER_END, (e, enter) => {
+  const helperEnd: EmitTerminal = (e, enter) => {
     const { w } = e;
     straightOn(w);
     maskRip(w, blockMask(w));
@@ -319,6 +320,33 @@ export function terminals(): Map<number, EmitTerminal> {
     w.i32(0);
     w.set(BLOCK);
     w.br(enter);
-  });
+  };
+  table.set(U.U_HELPER_END, helperEnd);
+  /** `emit` leaves RIPL where execution goes on; `straight`: that is behind the block, and a link may be there. */
+  const fast = (emit: (e: InterpreterEmitter, slow: Label) => void, straight: boolean): EmitTerminal => {
+    return (e, enter) => {
+      const { w } = e;
+      const slow = w.block();
+      straightOn(w);
+      maskRip(w, blockMask(w));
+      emit(e, slow);
+      reload(w);
+      if (straight) follow(w, enter, LINK_NOT_TAKEN);
+      else goTo(w, enter);
+      w.end();
+      helperEnd(e, enter);
+    };
+  };
+  table.set(U.U_SYSCALL_END, fast(fastSyscall, false));
+  table.set(U.U_SYSRET_END, fast(fastSysret, false));
+  table.set(U.U_STI_END, fast(fastSti, true));
+  table.set(
+    U.U_STAC_END,
+    fast((e, slow) => fastAc(e, slow, true), true),
+  );
+  table.set(
+    U.U_CLAC_END,
+    fast((e, slow) => fastAc(e, slow, false), true),
+  );
   return table;
 }

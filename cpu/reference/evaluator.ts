@@ -15,6 +15,7 @@ import { installBits } from "./bits.ts";
 import { installBmi } from "./bmi.ts";
 import { installMove, push } from "./move.ts";
 import { type EvaluateTable, low, State, signed } from "./state.ts";
+import { installSystem } from "./system.ts";
 import { installVector } from "./vector.ts";
 
 function buildTable(): EvaluateTable {
@@ -24,6 +25,7 @@ function buildTable(): EvaluateTable {
   installBmi(table);
   installMove(table);
   installVector(table);
+  installSystem(table);
   return table;
 }
 
@@ -98,7 +100,7 @@ export class Reference implements BlockRunner {
         return status;
       }
     }
-    if (u16[u >>> 1] === U.U_HELPER_END) return this.helperEnd(core, u);
+    if (u16[u >>> 1]! >= U.U_HELPER_END) return this.helperEnd(core, u);
     const { status, rip } = this.terminal(u);
     if (status !== U.H_OK) {
       i32[A.UOP >>> 2] = u;

@@ -42,6 +42,7 @@ const APART: readonly (readonly [number, number])[] = [
   [A.SLOTS + A.S_RIPBASE, A.MODE],
   [A.SLICE_END, A.INSTRET + 8],
   [A.BLOCK, A.UOP + 4],
+  [A.EVENTS_WAIT, A.EVENTS_WAIT + 4],
   [A.BUS_DATA, A.BUS_DATA + 64],
   [A.XMM + A.XMM_T0 * A.XMM_STRIDE, A.XMM + A.YMM_UPPER_BYTES],
   [A.XMM + A.XMM_T0 * A.XMM_STRIDE + A.YMM_UPPER_BYTES, A.INTERRUPTIBILITY],

@@ -16,9 +16,9 @@ import { SEG_CS, SEG_SS } from "./segments.ts";
 const isAmd = (core: Core): boolean => cpuModel(core).vendor === VENDOR_AMD;
 
 /** Flat segments in the format of segcheck.ts: 64-bit code, 32-bit code, data; DPL is added. */
-const CODE64 = 0xa09b;
+export const CODE64 = 0xa09b;
 const CODE32 = 0xc09b;
-const DATA32 = 0xc093;
+export const DATA32 = 0xc093;
 
 const slotLo = (core: Core, slot: number): number => core.i32[(A.SLOTS + slot) >>> 2]!;
 const slotHi = (core: Core, slot: number): number => core.i32[(A.SLOTS + slot + 4) >>> 2]!;
@@ -76,7 +76,7 @@ export function syscall(core: Core, length: number): number {
 }
 
 /** Bits of R11 that SYSRET loads. */
-const SYSRET_FLAGS = 0x3c7fd7;
+export const SYSRET_FLAGS = 0x3c7fd7;
 
 export function sysret(core: Core, bytes: number): number {
   const i = core.i32;

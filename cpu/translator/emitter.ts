@@ -139,6 +139,12 @@ export class TranslatorEmitter extends Emitter {
       w.op(OP.i64_and, OP.i64_or);
     }
     w.set(SLOT + n);
+    // Bases of segments are not stored at the end: they are in memory as well, always.
+    if (n > ZERO) {
+      w.i32(0);
+      w.get(SLOT + n);
+      w.mem(MEM.i64_store, A.SLOTS + n * 8);
+    }
   }
   get(field: Field, sz: number): void {
     this.read(this.slotOf(field), sz);

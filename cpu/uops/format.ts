@@ -79,7 +79,7 @@ export function formatUop(core: Core, at: number): string {
   const disp = i32[(at + 8) >>> 2]!;
   const imm = i32[(at + 12) >>> 2]!;
   const [d, a, b, c] = [u8[at + 2]!, u8[at + 3]!, u8[at + 4]!, u8[at + 7]!];
-  if (kind === U.U_HELPER_END) return `${name} "${HELPER_NAMES[imm]}" d=${d} a=${a} b=${b} c=${c} disp=${hex(disp)}`;
+  if (kind >= U.U_HELPER_END) return `${name} "${HELPER_NAMES[imm]}" d=${d} a=${a} b=${b} c=${c} disp=${hex(disp)}`;
   if (kind === U.U_HELPER)
     return `${name} "${HELPER_NAMES[imm]}" d=${slotName(d)} a=${slotName(a)} b=${slotName(b)} c=${c} disp=${hex(disp)}`;
   if (kind >= U.U_FIRST_TERMINAL) return `${name} a=${slotName(a)} b=${b} c=${c} disp=${hex(disp)} imm=${hex(imm)}`;

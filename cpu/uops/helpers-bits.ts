@@ -1,30 +1,8 @@
-/** Helpers of the bit tests with a register bit offset, and of CRC32. */
+/** The helper of CRC32. */
 import { SLOTS } from "../arena.ts";
 import { defineHelper } from "./helpers.ts";
 import { FIELD_A, FIELD_C, FIELD_D, slotWord } from "./helpers-integer.ts";
 import { H_OK } from "./uop.ts";
-
-/**
- * U_HELPER: S[d] = bytes from the operand's address to the c-byte operand that holds bit S[a] (signed, c bytes wide).
- */
-export const HELPER_BIT_OFFSET: number = defineHelper("bit offset", (core, u) => {
-  const i = core.i32;
-  const d = slotWord(core, u, FIELD_D);
-  const a = slotWord(core, u, FIELD_A);
-  const size = core.u8[u + FIELD_C]!;
-  if (size === 8) {
-    const lo = i[a]!;
-    const hi = i[a + 1]!;
-    i[d] = ((lo >>> 3) | (hi << 29)) & ~7;
-    i[d + 1] = hi >> 3;
-  } else {
-    const bit = size === 4 ? i[a]! : (i[a]! << 16) >> 16;
-    const offset = (bit >> 3) & -size;
-    i[d] = offset;
-    i[d + 1] = offset >> 31;
-  }
-  return H_OK;
-});
 
 /** The Castagnoli polynomial 11EDC6F41, bits reflected (SDM, CRC32). */
 const POLYNOMIAL = 0x82f63b78;

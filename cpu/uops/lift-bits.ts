@@ -3,7 +3,7 @@ import { S_RIPBASE, S_T0, S_T1, S_T6, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_IMM, REG_NONE, REG_RIP } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { type BlockBuilder, defineLifter, gprSlot, type Lifter, sizeIndex } from "./builder.ts";
-import { HELPER_BIT_OFFSET, HELPER_CRC32 } from "./helpers-bits.ts";
+import { HELPER_CRC32 } from "./helpers-bits.ts";
 import { isMemory, slotOf, source, writeBack } from "./lift-common.ts";
 import * as U from "./uop.ts";
 
@@ -16,7 +16,7 @@ function bitAddress(b: BlockBuilder, ins: Instruction, write: boolean): void {
   const base = ins.base === REG_NONE ? S_ZERO : ins.base === REG_RIP ? S_RIPBASE : gprSlot(ins.base);
   const index = ins.index === REG_NONE ? S_ZERO : gprSlot(ins.index);
   const disp = ins.base === REG_RIP ? (ins.disp + b.next) | 0 : ins.disp;
-  b.helper(HELPER_BIT_OFFSET, S_T1, slotOf(ins, 1), 0, size);
+  b.rr(U.U_BIT_OFFSET + sizeIndex(size), S_T1, slotOf(ins, 1));
   if (index === S_ZERO) {
     b.address(base, S_T1, 0, disp, ins.seg, ins.addrSize, size, write);
     return;

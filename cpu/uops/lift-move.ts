@@ -1,21 +1,17 @@
 /** Data movement: MOV and its extensions, LEA, XCHG, BSWAP, MOVBE, CMOVcc, SETcc, CBW, CWD, XLAT. */
-import { S_RAX, S_RBX, S_RIPBASE, S_T0, S_T1, S_ZERO, SEG, SEG_SELECTOR, SEG_STRIDE } from "../arena.ts";
+import { S_RAX, S_RBX, S_RIPBASE, S_T0, S_T1, S_ZERO, SEG_STRIDE } from "../arena.ts";
 import { type Instruction, OP_CR, OP_DR, OP_IMM, OP_SREG, REG_NONE, REG_RIP } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { type BlockBuilder, defineLifter, gprSlot, sizeIndex } from "./builder.ts";
-import { defineHelper } from "./helpers.ts";
-import { FIELD_A, FIELD_D, HELPER_UNDEFINED, slotWord } from "./helpers-integer.ts";
+import { HELPER_UNDEFINED } from "./helpers-integer.ts";
 import { isMemory, moveImmediate, slotOf, source } from "./lift-common.ts";
 import { FORM_MOV_CR, FORM_MOV_DR, FORM_MOV_TO_SREG, SYSTEM_FORMS } from "./system-forms.ts";
 import * as U from "./uop.ts";
 
-/** U_HELPER: S[d] = selector of segment register a, zero-extended. */
-export const HELPER_READ_SELECTOR: number = defineHelper("read selector", (core, u) => {
-  const d = slotWord(core, u, FIELD_D);
-  core.i32[d] = core.i32[(SEG + core.u8[u + FIELD_A]! * SEG_STRIDE + SEG_SELECTOR) >>> 2]! & 0xffff;
-  core.i32[d + 1] = 0;
-  return U.H_OK;
-});
+/** S[d] = selector of segment register `seg`. */
+export function readSelector(b: BlockBuilder, d: number, seg: number): void {
+  b.rr(U.U_SELECTOR, d, S_ZERO, seg * SEG_STRIDE);
+}
 
 function systemForm(b: BlockBuilder, ins: Instruction, form: number): void {
   const lifter = SYSTEM_FORMS[form];
@@ -32,7 +28,7 @@ function liftMov(b: BlockBuilder, ins: Instruction): void {
   else if (to === OP_DR || from === OP_DR) systemForm(b, ins, FORM_MOV_DR);
   else if (to === OP_SREG) systemForm(b, ins, FORM_MOV_TO_SREG);
   else if (from === OP_SREG) {
-    b.helper(HELPER_READ_SELECTOR, S_T0, ins.reg[1]!);
+    readSelector(b, S_T0, ins.reg[1]!);
     if (isMemory(ins, 0)) {
       b.mem(ins, 2, true);
       b.m(U.U_STORE + 1, S_T0);

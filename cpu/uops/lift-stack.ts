@@ -22,7 +22,7 @@ import * as MN from "../decode/mnemonics.ts";
 import { type BlockBuilder, defineLifter, sizeIndex } from "./builder.ts";
 import { HELPER_UNDEFINED } from "./helpers-integer.ts";
 import { addTo, isMemory, loadTop, push, setSum, slotOf, source, stackAddress, stackSize } from "./lift-common.ts";
-import { HELPER_READ_SELECTOR } from "./lift-move.ts";
+import { readSelector } from "./lift-move.ts";
 import { FORM_POP_SREG, SYSTEM_FORMS } from "./system-forms.ts";
 import * as U from "./uop.ts";
 
@@ -38,7 +38,7 @@ defineLifter((b, ins) => {
     return;
   }
   let a = S_T0;
-  if (ins.kind[0] === OP_SREG) b.helper(HELPER_READ_SELECTOR, S_T0, ins.reg[0]!);
+  if (ins.kind[0] === OP_SREG) readSelector(b, S_T0, ins.reg[0]!);
   else a = source(b, ins, 0, S_T0);
   if (size === 8) b.rr(U.U_PUSH64, 0, a);
   else push(b, size, a);

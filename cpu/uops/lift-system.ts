@@ -57,7 +57,6 @@ import {
   FLAG_IOPL,
   FLAG_NT,
   FLAG_OF,
-  FLAG_RF,
   FLAG_TF,
   FLAG_VM,
   FLAGS_ARITHMETIC,
@@ -124,9 +123,6 @@ function setSlot(core: Core, slot: number, low: number, high: number): void {
 // ---- guards ---------------------------------------------------------------------------------------------------------------
 
 const HELPER_UNDEFINED_SYSTEM: number = defineHelper("undefined system instruction", (core) => raise(core, VEC_UD));
-const HELPER_CPL0: number = defineHelper("require CPL 0", (core) =>
-  cpl(core) === 0 ? U.H_OK : raise(core, VEC_GP, 0),
-);
 
 /** #UD outside protected mode for rows that say so, then #GP(0) unless CPL is 0 where the row asks for it. */
 function guarded(lifter: Lifter): Lifter {
@@ -136,12 +132,15 @@ function guarded(lifter: Lifter): Lifter {
       b.helperEnd(HELPER_UNDEFINED_SYSTEM);
       return;
     }
-    if (flags & ROW_PRIV) b.helper(HELPER_CPL0);
+    if (flags & ROW_PRIV) b.rr(U.U_CPL0, 0, 0);
     lifter(b, ins);
   };
 }
 
 const define = (lifter: Lifter, ...mnemonics: number[]): void => defineLifter(guarded(lifter), ...mnemonics);
+
+/** The fast ends of blocks are for 64-bit code whose events go through its own IDT. */
+const mayBeFast = (b: BlockBuilder): boolean => b.is64 && (b.mode & (U.MODE_NONROOT | U.MODE_STEP)) === U.MODE_NONROOT;
 
 /** An instruction without operands that `run` executes. */
 function simple(mnemonic: number, name: string, run: (core: Core, length: number, opSize: number) => number): void {
@@ -263,8 +262,15 @@ define((b, ins) => {
   b.helperEnd(HELPER_RETF, ins.opSize, 0, 0, ins.length, release);
 }, MN.MN_RETF);
 simple(MN.MN_IRET, "IRET", (core, length, size) => iret(core, size, length));
-simple(MN.MN_SYSCALL, "SYSCALL", (core, length) => syscall(core, length));
-simple(MN.MN_SYSRET, "SYSRET", (core, _length, size) => sysret(core, size));
+const HELPER_SYSCALL: number = defineHelper("SYSCALL", (core, u) => syscall(core, lengthOf(core, u)));
+const HELPER_SYSRET: number = defineHelper("SYSRET", (core, u) => sysret(core, fieldD(core, u)));
+define((b, ins) => {
+  b.terminal(mayBeFast(b) ? U.U_SYSCALL_END : U.U_HELPER_END, ins.opSize, 0, 0, ins.length, 0, HELPER_SYSCALL);
+}, MN.MN_SYSCALL);
+define((b, ins) => {
+  const fast = mayBeFast(b) && ins.opSize === 8;
+  b.terminal(fast ? U.U_SYSRET_END : U.U_HELPER_END, ins.opSize, 0, 0, ins.length, 0, HELPER_SYSRET);
+}, MN.MN_SYSRET);
 simple(MN.MN_SYSENTER, "SYSENTER", (core, length) => sysenter(core, length));
 simple(MN.MN_SYSEXIT, "SYSEXIT", (core, _length, size) => sysexit(core, size));
 
@@ -285,15 +291,13 @@ simple(MN.MN_INTO, "INTO", (core, length) =>
 // ---- RFLAGS -----------------------------------------------------------------------------------------------------------------
 
 const iopl = (core: Core): number => (core.i32[A.RFLAGS_SYS >>> 2]! >>> 12) & 3;
-const isVm = (core: Core): boolean => (core.i32[A.RFLAGS_SYS >>> 2]! & FLAG_VM) !== 0;
 
-const HELPER_READ_FLAGS: number = defineHelper("PUSHF", (core) => {
-  if (isVm(core) && iopl(core) < 3) return raise(core, VEC_GP, 0);
-  setSlot(core, A.S_T0, getFlags(core) & ~(FLAG_VM | FLAG_RF), 0);
-  return U.H_OK;
-});
+const HELPER_PUSHF_ALLOWED: number = defineHelper("PUSHF in VM86", (core) =>
+  iopl(core) === 3 ? U.H_OK : raise(core, VEC_GP, 0),
+);
 define((b, ins) => {
-  b.helper(HELPER_READ_FLAGS);
+  if (b.mode & U.MODE_VM) b.helper(HELPER_PUSHF_ALLOWED);
+  b.rr(U.U_RFLAGS, A.S_T0, A.S_ZERO);
   if (ins.opSize === 8) b.rr(U.U_PUSH64, 0, A.S_T0);
   else push(b, ins.opSize, A.S_T0);
 }, MN.MN_PUSHF);
@@ -320,19 +324,15 @@ define((b, ins) => {
   b.helperEnd(HELPER_POPF, ins.opSize, 0, 0, ins.length);
 }, MN.MN_POPF);
 
-const HELPER_CLI: number = defineHelper("CLI", (core) => {
-  if (cpl(core) > iopl(core)) return raise(core, VEC_GP, 0);
-  core.i32[A.RFLAGS_SYS >>> 2]! &= ~FLAG_IF;
-  return U.H_OK;
-});
-define((b) => b.helper(HELPER_CLI), MN.MN_CLI);
-simple(MN.MN_STI, "STI", (core) => {
+define((b) => b.rr(U.U_CLI, 0, 0), MN.MN_CLI);
+const HELPER_STI: number = defineHelper("STI", (core) => {
   if (cpl(core) > iopl(core)) return raise(core, VEC_GP, 0);
   const was = core.i32[A.RFLAGS_SYS >>> 2]! & FLAG_IF;
   core.i32[A.RFLAGS_SYS >>> 2]! |= FLAG_IF;
   if (!was) startShadow(core, SHADOW_STI);
   return U.H_OK;
 });
+define((b, ins) => b.terminal(U.U_STI_END, ins.opSize, 0, 0, ins.length, 0, HELPER_STI), MN.MN_STI);
 // #UD by CPUID and CPL, not by CR4: Xen runs them before it sets CR4.SMAP.
 const setAc = (core: Core, set: boolean): number => {
   if (cpl(core) !== 0) return raise(core, VEC_UD);
@@ -343,8 +343,12 @@ const setAc = (core: Core, set: boolean): number => {
 };
 const HELPER_STAC: number = defineHelper("STAC", (core) => setAc(core, true));
 const HELPER_CLAC: number = defineHelper("CLAC", (core) => setAc(core, false));
-defineLifter((b, ins) => b.helperEnd(HELPER_STAC, 0, 0, 0, ins.length), MN.MN_STAC);
-defineLifter((b, ins) => b.helperEnd(HELPER_CLAC, 0, 0, 0, ins.length), MN.MN_CLAC);
+const acLifter =
+  (fast: number, helper: number): Lifter =>
+  (b, ins) =>
+    b.terminal(mayBeFast(b) ? fast : U.U_HELPER_END, 0, 0, 0, ins.length, 0, helper);
+defineLifter(acLifter(U.U_STAC_END, HELPER_STAC), MN.MN_STAC);
+defineLifter(acLifter(U.U_CLAC_END, HELPER_CLAC), MN.MN_CLAC);
 
 // ---- control and debug registers ------------------------------------------------------------------------------------------------
 
@@ -565,17 +569,8 @@ simple(MN.MN_XSETBV, "XSETBV", (core, length) => {
 
 // ---- FS and GS bases ----------------------------------------------------------------------------------------------------------------
 
-simple(MN.MN_SWAPGS, "SWAPGS", (core) => {
-  const i = core.i32;
-  const base = (A.SLOTS + A.S_GSBASE) >>> 2;
-  const other = A.MSR_KERNEL_GS_BASE >>> 2;
-  for (let w = 0; w < 2; w++) {
-    const value = i[base + w]!;
-    i[base + w] = i[other + w]!;
-    i[other + w] = value;
-  }
-  return U.H_OK;
-});
+// It checks its privilege itself.
+defineLifter((b) => b.rr(U.U_SWAPGS, 0, 0), MN.MN_SWAPGS);
 
 /** d = register slot, a = slot of the base, b = operand size. */
 const HELPER_READ_BASE: number = defineHelper("RDFSBASE", (core, u) => {

@@ -357,6 +357,17 @@ export const U_CVTSI2SD64: number = take(1);
 export const U_CVTTSD2SI32: number = take(1);
 export const U_CVTTSD2SI64: number = take(1);
 
+/** #GP(0) unless CPL is 0. CLI: #GP(0) if CPL is above IOPL. */
+export const U_CPL0: number = take(1);
+export const U_CLI: number = take(1);
+/** d = RFLAGS with VM and RF clear; d = selector of the segment register at SEG + c, zero-extended. */
+export const U_RFLAGS: number = take(1);
+export const U_SELECTOR: number = take(1);
+/** #GP(0) unless CPL is 0; exchanges the base of GS and MSR_KERNEL_GS_BASE. */
+export const U_SWAPGS: number = take(1);
+/** d = bytes from a bit test's operand to the one of its size, sz 1..3, that holds bit number a (signed, of that size). */
+export const U_BIT_OFFSET: number = take(4);
+
 /** Calls helper number imm (uops/helpers.ts) with the address of this micro-op; nonzero leaves the block. */
 export const U_HELPER: number = take(1);
 
@@ -390,6 +401,12 @@ export const U_RET: number = take(1);
  * instruction, not counted: intercepts).
  */
 export const U_HELPER_END: number = take(1);
+/** The same for helpers whose usual case the interpreter does in place (interpreter/fast-ends.ts); 64-bit NONROOT code but for STI. */
+export const U_SYSCALL_END: number = take(1);
+export const U_SYSRET_END: number = take(1);
+export const U_STI_END: number = take(1);
+export const U_STAC_END: number = take(1);
+export const U_CLAC_END: number = take(1);
 export const U_KINDS: number = next;
 
 /** What a helper returns. */

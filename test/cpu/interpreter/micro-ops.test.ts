@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import * as A from "../../../cpu/arena.ts";
 import { emitTable } from "../../../cpu/emit/table.ts";
-import { getFlags, setArithmeticFlags } from "../../../cpu/flags.ts";
+import { FLAGS_SYSTEM, getFlags, setArithmeticFlags } from "../../../cpu/flags.ts";
 import { EVALUATE, makeReference } from "../../../cpu/reference/evaluator.ts";
 import { type BlockRunner, makeInterpreter } from "../../../cpu/run.ts";
 import { formatUop, UOP_NAMES } from "../../../cpu/uops/format.ts";
@@ -138,7 +138,15 @@ function prepare(kind: number, random: Random): void {
       BigInt.asUintN(random.below(64), random.bits(64)),
       true,
     );
+  const system = kind >= U.U_CPL0 && kind <= U.U_SWAPGS;
+  const cpl = system && random.below(2) ? 0 : 3;
+  const systemFlags = system ? random.next() & FLAGS_SYSTEM : 2;
+  const gs = random.bits(64);
+  if (kind === U.U_SELECTOR) c = random.below(6) * A.SEG_STRIDE;
   for (const [{ core, arena }] of CORES) {
+    arena.i32[A.CPL >>> 2] = cpl;
+    arena.i32[A.RFLAGS_SYS >>> 2] = systemFlags;
+    arena.u64[A.MSR_KERNEL_GS_BASE >>> 3] = gs;
     arena.u8.set(data, arena.ram + DATA);
     for (let n = 0; n < 24; n++) core.setSlot(n * 8, slots[n]!);
     for (let n = 0; n < WORDS; n++) core.u64[(A.XMM >>> 3) + n] = vectors[n]!;
@@ -173,6 +181,7 @@ interface Outcome {
   remaining: number;
   vector: number;
   flags: string;
+  gs: string;
   mxcsr: number;
   slots: string[];
   vectors: string[];
@@ -187,7 +196,8 @@ function run([{ core, arena }, runner]: readonly [BareCore, BlockRunner]): Outco
     instructions: arena.i32[A.INSNS >>> 2]!,
     remaining: arena.i32[A.REMAINING >>> 2]!,
     vector: status === U.H_FAULT ? arena.i32[A.FAULT_VECTOR >>> 2]! : -1,
-    flags: (getFlags(core) & 0x8d5).toString(16),
+    flags: getFlags(core).toString(16),
+    gs: core.u64[A.MSR_KERNEL_GS_BASE >>> 3]!.toString(16),
     mxcsr: arena.i32[A.MXCSR >>> 2]!,
     slots: Array.from({ length: 32 }, (_, n) => core.slot(n * 8).toString(16)),
     vectors: Array.from({ length: WORDS }, (_, n) => core.u64[(A.XMM >>> 3) + n]!.toString(16)),

@@ -89,7 +89,7 @@ describe("64-bit code", () => {
 
   it("lets a bit offset in a register reach beyond the operand", () => {
     expect(in64("48 0f ab 07")).toEqual([
-      'helper "bit offset" d=t1 a=rax b=rax c=8 disp=0',
+      "bit_offset64 t1, rax",
       "loadw64 t0, [rdi+t1*1]",
       "bts_r64 t0, rax",
       "store64 t0, [rdi+t1*1]",
