@@ -244,8 +244,8 @@ export const HELPER_REP_MOVS: number = defineHelper("REP MOVS", (core, u) => {
     return H_OK;
   }
   for (let k = 0; k < n; k++) {
-    let status = readSlow(core, source.lo, source.hi, size, u);
-    if (status === H_OK) status = writeSlow(core, target.lo, target.hi, size, u);
+    let status = readSlow(core, source.lo, source.hi, size, 0);
+    if (status === H_OK) status = writeSlow(core, target.lo, target.hi, size, 0);
     if (status !== H_OK) {
       commit(core, u, k, both, true);
       return status;
@@ -291,7 +291,7 @@ export const HELPER_REP_STOS: number = defineHelper("REP STOS", (core, u) => {
   for (let k = 0; k < n; k++) {
     core.i32[DATA] = core.i32[RAX]!;
     core.i32[DATA + 1] = core.i32[RAX + 1]!;
-    const status = writeSlow(core, target.lo, target.hi, size, u);
+    const status = writeSlow(core, target.lo, target.hi, size, 0);
     if (status !== H_OK) {
       commit(core, u, k, USES_TARGET, true);
       return status;
@@ -316,12 +316,12 @@ function loadElement(core: Core, at: number, size: number): void {
 }
 
 /** Reads the element at `p`, which is `k` elements into the chunk, through `at` (arena, lowest byte) or slowly. */
-function readElement(core: Core, u: number, p: Pointer, at: number, k: number, n: number, size: number): number {
+function readElement(core: Core, p: Pointer, at: number, k: number, n: number, size: number): number {
   if (at >= 0) {
     loadElement(core, goesDown(core) ? at + (n - 1 - k) * size : at + k * size, size);
     return H_OK;
   }
-  const status = readSlow(core, p.lo, p.hi, size, u);
+  const status = readSlow(core, p.lo, p.hi, size, 0);
   if (status === H_OK) loadElement(core, BUS_DATA, size);
   return status;
 }
@@ -337,7 +337,7 @@ export const HELPER_REP_LODS: number = defineHelper("REP LODS", (core, u) => {
   const step = goesDown(core) ? -size : size;
   // Of plain memory only the last element is seen; a device sees every read.
   for (let k = sourceAt >= 0 ? n - 1 : 0; k < n; k++) {
-    const status = readElement(core, u, source, sourceAt, k, n, size);
+    const status = readElement(core, source, sourceAt, k, n, size);
     if (status !== H_OK) {
       commit(core, u, k, USES_SOURCE, true);
       return status;
@@ -374,13 +374,13 @@ function compareStrings(core: Core, u: number, uses: number): number {
   let stop = false;
   while (done < n && !stop) {
     if (uses & USES_SOURCE) {
-      status = readElement(core, u, source, sourceAt, done, n, size);
+      status = readElement(core, source, sourceAt, done, n, size);
       if (status !== H_OK) break;
       nextLo = elementLo;
       nextHi = elementHi;
       source.step(core, step);
     }
-    status = readElement(core, u, target, targetAt, done, n, size);
+    status = readElement(core, target, targetAt, done, n, size);
     if (status !== H_OK) break;
     target.step(core, step);
     done++;

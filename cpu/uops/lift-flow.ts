@@ -2,6 +2,7 @@
 import { S_RCX, S_RIPBASE, S_RSP, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_REL } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
+import { isAmd } from "../system/cpu-model.ts";
 import { type BlockBuilder, defineLifter, type Lifter, sizeIndex } from "./builder.ts";
 import { GATE_ALWAYS, GATE_NONZERO, GATE_ZERO, HELPER_BRANCH16, HELPER_NEAR_TARGET } from "./helpers-misc.ts";
 import { isMemory, loadTop, push, setSum, slotOf, stackSize, zeroExtend } from "./lift-common.ts";
@@ -125,9 +126,17 @@ defineLifter((b, ins) => {
 const ALWAYS = -1;
 const CC_E = 4;
 const CC_NE = 5;
+const REP_F3 = 0xf3;
 
-function loopLifter(cc: number): Lifter {
+/** On AMD's processors a repeat prefix overrides the condition of LOOPE and LOOPNE; Intel's ignore it. */
+function loopCondition(b: BlockBuilder, ins: Instruction, cc: number): number {
+  if (cc === ALWAYS || ins.rep === 0 || !isAmd(b.core)) return cc;
+  return ins.rep === REP_F3 ? CC_E : CC_NE;
+}
+
+function loopLifter(condition: number): Lifter {
   return (b, ins) => {
+    const cc = loopCondition(b, ins, condition);
     const size = ins.addrSize;
     // The new count, zero-extended; where it may still fault, rCX keeps the old one until it can't.
     const check = mayExceedLimit(b, ins);
