@@ -5,58 +5,77 @@ import { OP } from "./assembler.ts";
 import { bitsOf, type Emitter, IMPORT_RMW } from "./emitter.ts";
 import { type EmitTable, family } from "./table.ts";
 
-/** Locals x op y -> r and flags. */
+const ADDS = new Set([U.ALU_ADD, U.ALU_ADC]);
+const LOGIC = new Set([U.ALU_OR, U.ALU_AND, U.ALU_XOR, U.ALU_TEST]);
+const CARRIES = new Set([U.ALU_ADC, U.ALU_SBB]);
+
+/** The operation in 32 and in 64 bits. */
+function operation(op: number): readonly [number, number] {
+  if (ADDS.has(op)) return [OP.i32_add, OP.i64_add];
+  if (op === U.ALU_OR) return [OP.i32_or, OP.i64_or];
+  if (op === U.ALU_XOR) return [OP.i32_xor, OP.i64_xor];
+  return LOGIC.has(op) ? [OP.i32_and, OP.i64_and] : [OP.i32_sub, OP.i64_sub];
+}
+
+/** Pushes local as an i32. */
+function narrow(e: Emitter, local: number): void {
+  e.w.get(local);
+  e.w.op(OP.i32_wrap_i64);
+}
+
+/**
+ * Locals x op y -> r. 32 bits are computed in 32, whose upper half a processor clears for nothing, so r is zero-extended; of 8 and 16
+ * bits it is the result in 64.
+ */
 function compute(e: Emitter, op: number, sz: number): void {
   const { w, l } = e;
-  const carry = op === U.ALU_ADC || op === U.ALU_SBB;
-  w.get(l.x);
-  w.get(l.y);
-  switch (op) {
-    case U.ALU_ADD:
-    case U.ALU_ADC:
-      w.op(OP.i64_add);
-      break;
-    case U.ALU_SUB:
-    case U.ALU_CMP:
-    case U.ALU_SBB:
-      w.op(OP.i64_sub);
-      break;
-    case U.ALU_OR:
-      w.op(OP.i64_or);
-      break;
-    case U.ALU_XOR:
-      w.op(OP.i64_xor);
-      break;
-    default:
-      w.op(OP.i64_and);
-  }
-  if (carry) {
+  const [op32, op64] = operation(op);
+  const carry = (): void => {
     e.getFlag(A.CC_C);
     w.i64(63);
-    w.op(OP.i64_shr_u, op === U.ALU_ADC ? OP.i64_add : OP.i64_sub);
+    w.op(OP.i64_shr_u);
+  };
+  if (sz === 2) {
+    narrow(e, l.x);
+    narrow(e, l.y);
+    w.op(op32);
+    if (CARRIES.has(op)) {
+      carry();
+      w.op(OP.i32_wrap_i64, op32);
+    }
+    w.op(OP.i64_extend_i32_u);
+  } else {
+    w.get(l.x);
+    w.get(l.y);
+    w.op(op64);
+    if (CARRIES.has(op)) {
+      carry();
+      w.op(op64);
+    }
   }
   w.set(l.r);
-  if (op === U.ALU_OR || op === U.ALU_AND || op === U.ALU_XOR || op === U.ALU_TEST) {
+}
+
+/** The flags of what `compute` did; r is sign-extended afterwards. */
+function computeFlags(e: Emitter, op: number, sz: number): void {
+  if (LOGIC.has(op)) {
     e.clearFlag(A.CC_C);
     e.clearFlag(A.CC_O);
     e.clearFlag(A.CC_A);
-    e.flagsOfResult(l.r, sz);
-    e.noteFlags(op, sz);
-    return;
+  } else {
+    if (ADDS.has(op)) addFlags(e, sz, CARRIES.has(op));
+    else subtractFlags(e, sz, CARRIES.has(op));
+    e.adjustFlag();
   }
-  const adds = op === U.ALU_ADD || op === U.ALU_ADC;
-  if (adds) addFlags(e, sz, carry);
-  else subtractFlags(e, sz, carry);
-  e.adjustFlag();
-  e.flagsOfResult(l.r, sz);
   e.noteFlags(op, sz);
+  e.flagsOfResult(e.l.r, sz);
 }
 
-/** CF and OF of x + y (+ carry) = r. Operands are zero-extended, so below 64 bits the carry is bit n of r. */
+/** CF and OF of x + y (+ carry) = r. Operands are zero-extended, so of 8 and 16 bits the carry is bit n of r. */
 function addFlags(e: Emitter, sz: number, carry: boolean): void {
   const { w, l } = e;
   e.openFlag(A.CC_C);
-  if (sz !== 3) {
+  if (sz < 2) {
     w.get(l.r);
     w.i64(63 - bitsOf(sz));
     w.op(OP.i64_shl);
@@ -67,7 +86,7 @@ function addFlags(e: Emitter, sz: number, carry: boolean): void {
     w.i64(63);
     w.op(OP.i64_shl);
   } else {
-    // (x & y) | ((x | y) & ~r): bit 63 is the carry out.
+    // (x & y) | ((x | y) & ~r): the top bit is the carry out.
     w.get(l.x);
     w.get(l.y);
     w.op(OP.i64_and);
@@ -77,6 +96,7 @@ function addFlags(e: Emitter, sz: number, carry: boolean): void {
     w.get(l.r);
     w.i64(-1);
     w.op(OP.i64_xor, OP.i64_and, OP.i64_or);
+    e.toTop(sz);
   }
   e.closeFlag(A.CC_C);
   e.openFlag(A.CC_O);
@@ -90,11 +110,11 @@ function addFlags(e: Emitter, sz: number, carry: boolean): void {
   e.closeFlag(A.CC_O);
 }
 
-/** CF and OF of x - y (- borrow) = r. Below 64 bits a borrow makes r negative. */
+/** CF and OF of x - y (- borrow) = r. Of 8 and 16 bits a borrow makes r negative. */
 function subtractFlags(e: Emitter, sz: number, carry: boolean): void {
   const { w, l } = e;
   e.openFlag(A.CC_C);
-  if (sz !== 3) w.get(l.r);
+  if (sz < 2) w.get(l.r);
   else if (!carry) {
     w.get(l.x);
     w.get(l.y);
@@ -115,6 +135,7 @@ function subtractFlags(e: Emitter, sz: number, carry: boolean): void {
     w.op(OP.i64_xor);
     w.get(l.r);
     w.op(OP.i64_and, OP.i64_or);
+    e.toTop(sz);
   }
   e.closeFlag(A.CC_C);
   e.openFlag(A.CC_O);
@@ -144,30 +165,15 @@ function emitAlu(e: Emitter, op: number, form: number, sz: number): void {
   else if (form === U.FORM_MR) e.get("d", sz);
   else e.immOperand(sz);
   w.set(l.y);
-  if (writes && memoryDestination) {
-    // The store hits what the load with write intent has checked; flags come after it.
-    const plain = op === U.ALU_ADC || op === U.ALU_SBB;
-    w.get(l.x);
-    w.get(l.y);
-    if (op === U.ALU_ADD || op === U.ALU_ADC) w.op(OP.i64_add);
-    else if (op === U.ALU_SUB || op === U.ALU_SBB) w.op(OP.i64_sub);
-    else if (op === U.ALU_OR) w.op(OP.i64_or);
-    else if (op === U.ALU_XOR) w.op(OP.i64_xor);
-    else w.op(OP.i64_and);
-    if (plain) {
-      e.getFlag(A.CC_C);
-      w.i64(63);
-      w.op(OP.i64_shr_u, op === U.ALU_ADC ? OP.i64_add : OP.i64_sub);
-    }
-    w.set(l.t);
-    e.storeAt(sz, l.t);
-  }
   compute(e, op, sz);
-  if (writes && !memoryDestination) {
+  // The store hits what the load with write intent has checked; flags come after it.
+  if (writes && memoryDestination) e.storeAt(sz, l.r);
+  else if (writes) {
     e.open("d");
     w.get(l.r);
-    e.close("d", sz);
+    e.close("d", sz, sz === 2);
   }
+  computeFlags(e, op, sz);
 }
 
 /** INC, DEC, NEG, NOT. */
@@ -179,26 +185,17 @@ function emitUnary(e: Emitter, op: "inc" | "dec" | "neg" | "not", sz: number, me
     w.set(l.y);
     w.i64(0);
     w.set(l.x);
-    w.i64(0);
-    w.get(l.y);
-    w.op(OP.i64_sub);
   } else {
-    w.tee(l.x);
-    if (op === "not") {
-      w.i64(-1);
-      w.op(OP.i64_xor);
-    } else {
-      w.i64(1);
-      w.tee(l.y);
-      w.op(op === "inc" ? OP.i64_add : OP.i64_sub);
-    }
+    w.set(l.x);
+    w.i64(op === "not" ? -1 : 1);
+    w.set(l.y);
   }
-  w.set(l.r);
+  compute(e, op === "not" ? U.ALU_XOR : op === "inc" ? U.ALU_ADD : U.ALU_SUB, sz);
   if (memory) e.storeAt(sz, l.r);
   else {
     e.open("d");
     w.get(l.r);
-    e.close("d", sz);
+    e.close("d", sz, sz === 2);
   }
   if (op === "not") return;
   if (op === "neg") subtractFlags(e, sz, false);
@@ -234,7 +231,8 @@ function emitXadd(e: Emitter, sz: number): void {
   e.close("a", sz, true);
   e.open("d");
   w.get(l.r);
-  e.close("d", sz);
+  e.close("d", sz, sz === 2);
+  computeFlags(e, U.ALU_ADD, sz);
 }
 
 function emitCmpxchg(e: Emitter, sz: number): void {
@@ -244,6 +242,7 @@ function emitCmpxchg(e: Emitter, sz: number): void {
   e.get("d", sz);
   w.set(l.y);
   compute(e, U.ALU_CMP, sz);
+  computeFlags(e, U.ALU_CMP, sz);
   w.get(l.x);
   w.get(l.y);
   w.op(OP.i64_eq);

@@ -24,11 +24,17 @@ function emitShift(e: Emitter, op: "shl" | "shr" | "sar", sz: number, byCl: bool
     w.if();
   } else w.op(OP.drop);
   e.get("d", sz);
-  if (op === "sar") e.signExtend(sz);
+  if (op === "sar" && sz !== 2) e.signExtend(sz);
   w.set(l.x);
   w.get(l.x);
-  w.get(l.y);
-  w.op(op === "shl" ? OP.i64_shl : op === "shr" ? OP.i64_shr_u : OP.i64_shr_s);
+  if (sz === 2 && op !== "shr") {
+    w.op(OP.i32_wrap_i64);
+    w.get(l.y);
+    w.op(OP.i32_wrap_i64, op === "shl" ? OP.i32_shl : OP.i32_shr_s, OP.i64_extend_i32_u);
+  } else {
+    w.get(l.y);
+    w.op(op === "shl" ? OP.i64_shl : op === "shr" ? OP.i64_shr_u : OP.i64_shr_s);
+  }
   w.set(l.r);
   // CF: the last bit shifted out, moved to bit 63.
   e.openFlag(A.CC_C);
@@ -67,7 +73,7 @@ function emitShift(e: Emitter, op: "shl" | "shr" | "sar", sz: number, byCl: bool
   e.clearFlag(A.CC_A);
   e.open("d");
   w.get(l.r);
-  e.close("d", sz);
+  e.close("d", sz, sz === 2);
   e.flagsOfResult(l.r, sz);
   if (byCl) {
     // A zero count of a 32-bit operand still zero-extends the register.
@@ -97,6 +103,11 @@ function emitRotate(e: Emitter, left: boolean, sz: number, byCl: boolean): void 
     w.get(l.x);
     w.get(l.y);
     w.op(left ? OP.i64_rotl : OP.i64_rotr);
+  } else if (sz === 2) {
+    w.get(l.x);
+    w.op(OP.i32_wrap_i64);
+    w.get(l.y);
+    w.op(OP.i32_wrap_i64, left ? OP.i32_rotl : OP.i32_rotr, OP.i64_extend_i32_u);
   } else {
     // Amount modulo the size, then (x << k) | (x >> (bits - k)).
     w.get(l.y);
@@ -133,7 +144,7 @@ function emitRotate(e: Emitter, left: boolean, sz: number, byCl: boolean): void 
   e.closeFlag(A.CC_O);
   e.open("d");
   w.get(l.r);
-  e.close("d", sz);
+  e.close("d", sz, sz === 2);
   if (byCl) {
     w.else();
     if (sz === 2) {

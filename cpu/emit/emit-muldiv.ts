@@ -111,8 +111,13 @@ function emitImul2(e: Emitter, sz: number, immediate: boolean): void {
   }
   mulFlags(e, sz);
   e.open("d");
-  w.get(l.r);
-  e.close("d", sz);
+  if (sz === 2) {
+    w.get(l.x);
+    w.op(OP.i32_wrap_i64);
+    w.get(l.y);
+    w.op(OP.i32_wrap_i64, OP.i32_mul, OP.i64_extend_i32_u);
+  } else w.get(l.r);
+  e.close("d", sz, sz === 2);
 }
 
 /** MUL, IMUL one-operand forms: rDX:rAX = rAX * a. */
@@ -247,12 +252,10 @@ function emitDiv(e: Emitter, signed: boolean, sz: number): void {
   e.closeFixed(A.S_RAX, sz);
 }
 
-/** Helper numbers for the 128-bit dividends that do not fit 64 bits; set by uops/helpers-div.ts through `setDivHelpers`. */
-let divHelper = -1;
+/** Number of the helper for signed dividends that do not fit 64 bits; uops/helpers-div.ts sets it. */
 let idivHelper = -1;
-/** Names the helpers (U_HELPER conventions, a = divisor slot) that DIV and IDIV r/m64 call when rDX:rAX needs 128 bits. */
-export function setDivHelpers(div: number, idiv: number): void {
-  divHelper = div;
+/** Names the helper (U_HELPER conventions, a = divisor slot) that IDIV r/m64 calls when rDX:rAX needs 128 bits. */
+export function setDivHelper(idiv: number): void {
   idivHelper = idiv;
 }
 
@@ -290,8 +293,131 @@ function emitDiv64(e: Emitter, signed: boolean): void {
   w.op(signed ? OP.i64_div_s : OP.i64_div_u);
   e.closeFixed(A.S_RAX, 3);
   w.else();
-  e.callHelper(signed ? idivHelper : divHelper);
+  if (signed) e.callHelper(idivHelper);
+  else divideWide(e);
   w.end();
+}
+
+/**
+ * rDX:rAX / y, unsigned, for a dividend of 128 bits: two digits of 32 bits by long division (D. Knuth, The Art of Computer Programming,
+ * vol. 2, 4.3.1, algorithm D, in the form of H. Warren, Hacker's Delight, 9-4).
+ */
+function divideWide(e: Emitter): void {
+  const { w, l } = e;
+  const low32 = (local: number): void => {
+    w.get(local);
+    w.op(OP.i32_wrap_i64, OP.i64_extend_i32_u);
+  };
+  const high32 = (local: number): void => {
+    w.get(local);
+    w.i64(32);
+    w.op(OP.i64_shr_u);
+  };
+  const shift = (): void => {
+    w.get(l.i);
+    w.op(OP.i64_extend_i32_u);
+  };
+  e.getFixed(A.S_RDX, 3);
+  w.tee(l.t);
+  w.get(l.y);
+  w.op(OP.i64_ge_u);
+  w.unlikely();
+  w.if();
+  e.fault(VEC_DE);
+  w.end();
+  // Normalised: the divisor's top bit is set. t = upper 64 bits of the dividend, x = lower.
+  w.get(l.y);
+  w.op(OP.i64_clz, OP.i32_wrap_i64);
+  w.set(l.i);
+  w.get(l.t);
+  shift();
+  w.op(OP.i64_shl);
+  w.get(l.x);
+  w.i64(1);
+  w.op(OP.i64_shr_u);
+  w.i64(63);
+  shift();
+  w.op(OP.i64_sub, OP.i64_shr_u, OP.i64_or);
+  w.set(l.t);
+  w.get(l.x);
+  shift();
+  w.op(OP.i64_shl);
+  w.set(l.x);
+  w.get(l.y);
+  shift();
+  w.op(OP.i64_shl);
+  w.set(l.y);
+  /** r = the next digit of t : 32 bits that `next` pushes; t = what remains. */
+  const digit = (next: () => void): void => {
+    w.get(l.t);
+    high32(l.y);
+    w.op(OP.i64_div_u);
+    w.set(l.r);
+    // lin = t - r * high(y), which the estimate leaves.
+    w.get(l.t);
+    w.get(l.r);
+    high32(l.y);
+    w.op(OP.i64_mul, OP.i64_sub);
+    w.set(l.lin);
+    const done = w.block();
+    for (let tries = 0; tries < 2; tries++) {
+      // Too large if r has more than a digit, or r * low(y) > lin : next.
+      high32(l.r);
+      w.op(OP.i64_eqz);
+      w.get(l.r);
+      low32(l.y);
+      w.op(OP.i64_mul);
+      w.get(l.lin);
+      w.i64(32);
+      w.op(OP.i64_shl);
+      next();
+      w.op(OP.i64_or, OP.i64_le_u, OP.i32_and);
+      w.brIf(done);
+      w.get(l.r);
+      w.i64(1);
+      w.op(OP.i64_sub);
+      w.set(l.r);
+      w.get(l.lin);
+      high32(l.y);
+      w.op(OP.i64_add);
+      w.set(l.lin);
+      if (tries === 0) {
+        high32(l.lin);
+        w.op(OP.i64_eqz, OP.i32_eqz);
+        w.brIf(done);
+      }
+    }
+    w.end();
+    w.get(l.t);
+    w.i64(32);
+    w.op(OP.i64_shl);
+    next();
+    w.op(OP.i64_or);
+    w.get(l.r);
+    w.get(l.y);
+    w.op(OP.i64_mul, OP.i64_sub);
+    w.set(l.t);
+  };
+  digit(() => high32(l.x));
+  // The first digit of the quotient goes above the second one of the dividend, in x.
+  low32(l.x);
+  w.get(l.r);
+  w.i64(32);
+  w.op(OP.i64_shl, OP.i64_or);
+  w.set(l.x);
+  digit(() => low32(l.x));
+  e.openFixed(A.S_RDX);
+  w.get(l.t);
+  shift();
+  w.op(OP.i64_shr_u);
+  e.closeFixed(A.S_RDX, 3);
+  e.openFixed(A.S_RAX);
+  w.get(l.x);
+  w.i64(-(2 ** 32));
+  w.op(OP.i64_and);
+  w.get(l.r);
+  w.op(OP.i64_or);
+  e.closeFixed(A.S_RAX, 3);
 }
 
 export function installMulDiv(table: EmitTable): void {

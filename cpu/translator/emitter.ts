@@ -56,6 +56,33 @@ const GPRS = 16;
 const FLAGS = 5;
 /** General registers, temporaries and RIPBASE, by slot number. */
 const HELPER_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
+/** Conditions by number as a comparison, of 32 and of 64 bits: of the operands of a subtraction. */
+const OF_OPERANDS: Readonly<Record<number, readonly [number, number]>> = {
+  2: [OP.i32_lt_u, OP.i64_lt_u],
+  3: [OP.i32_ge_u, OP.i64_ge_u],
+  4: [OP.i32_eq, OP.i64_eq],
+  5: [OP.i32_ne, OP.i64_ne],
+  6: [OP.i32_le_u, OP.i64_le_u],
+  7: [OP.i32_gt_u, OP.i64_gt_u],
+  12: [OP.i32_lt_s, OP.i64_lt_s],
+  13: [OP.i32_ge_s, OP.i64_ge_s],
+  14: [OP.i32_le_s, OP.i64_le_s],
+  15: [OP.i32_gt_s, OP.i64_gt_s],
+};
+/** Of the result of a logic operation with zero: OF and CF are clear, so L is S, and LE is S or Z. */
+const OF_RESULT: Readonly<Record<number, readonly [number, number]>> = {
+  4: [OP.i32_eq, OP.i64_eq],
+  5: [OP.i32_ne, OP.i64_ne],
+  6: [OP.i32_eq, OP.i64_eq],
+  7: [OP.i32_ne, OP.i64_ne],
+  8: [OP.i32_lt_s, OP.i64_lt_s],
+  9: [OP.i32_ge_s, OP.i64_ge_s],
+  12: [OP.i32_lt_s, OP.i64_lt_s],
+  13: [OP.i32_ge_s, OP.i64_ge_s],
+  14: [OP.i32_le_s, OP.i64_le_s],
+  15: [OP.i32_gt_s, OP.i64_gt_s],
+};
+const LOGIC = new Set([U.ALU_TEST, U.ALU_AND, U.ALU_OR, U.ALU_XOR]);
 const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
 
 export class TranslatorEmitter extends Emitter {
@@ -199,67 +226,26 @@ export class TranslatorEmitter extends Emitter {
     this.condition(this.u8[this.at + 7]! & 15);
   }
 
-  /** The condition as a comparison of the noted operands, where there is one. */
+  /** The condition as a comparison of the noted operands or result, where there is one. */
   private comparison(cc: number): boolean {
     const { w } = this;
     const sz = this.notedSize;
-    if (this.noted === U.ALU_CMP || this.noted === U.ALU_SUB) {
-      const signed = cc >= 12;
-      const ops = [
-        0,
-        0,
-        OP.i64_lt_u,
-        OP.i64_ge_u,
-        OP.i64_eq,
-        OP.i64_ne,
-        OP.i64_le_u,
-        OP.i64_gt_u,
-        0,
-        0,
-        0,
-        0,
-        OP.i64_lt_s,
-        OP.i64_ge_s,
-        OP.i64_le_s,
-        OP.i64_gt_s,
-      ];
-      const op = ops[cc]!;
-      if (op === 0) return false;
-      for (const operand of [FX, FY]) {
-        w.get(operand);
-        if (signed) this.signExtend(sz);
-      }
-      w.op(op);
-      return true;
+    const subtraction = this.noted === U.ALU_CMP || this.noted === U.ALU_SUB;
+    if (!subtraction && !LOGIC.has(this.noted)) return false;
+    const op = (subtraction ? OF_OPERANDS : OF_RESULT)[cc];
+    if (op === undefined) return false;
+    const signed = !subtraction || cc >= 12;
+    for (const operand of subtraction ? [FX, FY] : [FR]) {
+      w.get(operand);
+      if (sz === 2) w.op(OP.i32_wrap_i64);
+      else if (signed) this.signExtend(sz);
     }
-    if (this.noted === U.ALU_TEST || this.noted === U.ALU_AND || this.noted === U.ALU_OR || this.noted === U.ALU_XOR) {
-      // OF and CF are clear: L is S, LE is S or Z. FR is sign-extended.
-      const ops = [
-        0,
-        0,
-        0,
-        0,
-        OP.i64_eq,
-        OP.i64_ne,
-        OP.i64_eq,
-        OP.i64_ne,
-        OP.i64_lt_s,
-        OP.i64_ge_s,
-        0,
-        0,
-        OP.i64_lt_s,
-        OP.i64_ge_s,
-        OP.i64_le_s,
-        OP.i64_gt_s,
-      ];
-      const op = ops[cc]!;
-      if (op === 0) return false;
-      w.get(FR);
-      w.i64(0);
-      w.op(op);
-      return true;
+    if (!subtraction) {
+      if (sz === 2) w.i32(0);
+      else w.i64(0);
     }
-    return false;
+    w.op(op[sz === 2 ? 0 : 1]);
+    return true;
   }
 
   // ---- constants ------------------------------------------------------------------------------------------------------
