@@ -64,9 +64,10 @@ export class Translator {
   private readonly freeIndices: number[] = [];
   /** Bytes of WebAssembly code of live translations. */
   codeBytes = 0;
-  /** Counters for reports: functions and modules made, translations dropped, times that everything was. */
-  readonly counts: { functions: number; modules: number; dropped: number; flushes: number } = {
+  /** Counters for reports: functions and modules made, functions of several pages, translations dropped, times that everything was. */
+  readonly counts: { functions: number; severalPages: number; modules: number; dropped: number; flushes: number } = {
     functions: 0,
+    severalPages: 0,
     modules: 0,
     dropped: 0,
     flushes: 0,
@@ -126,6 +127,7 @@ export class Translator {
       this.core.i32[(entry + BLOCK_HEAT) >>> 2] = Math.min(URGENT, this.tuning.warm);
       this.entries.set(entry, translation);
     }
+    if (region.pages.length > 1) this.counts.severalPages++;
     this.live.add(translation);
     this.codeBytes += code.length;
     this.waiting.push({ translation, code, hints });
