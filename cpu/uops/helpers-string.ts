@@ -351,6 +351,34 @@ export const HELPER_REP_LODS: number = defineHelper("REP LODS", (core, u) => {
 
 const REPNE = 0xf2;
 
+/** The first of `bytes` bytes at which two stretches of the arena differ, or `bytes`. */
+function firstDifference({ u8, i32 }: Core, a: number, b: number, bytes: number): number {
+  let k = 0;
+  if (((a ^ b) & 3) === 0) {
+    while (k < bytes && (a + k) & 3 && u8[a + k] === u8[b + k]) k++;
+    if (((a + k) & 3) === 0) while (k + 4 <= bytes && i32[(a + k) >>> 2] === i32[(b + k) >>> 2]) k += 4;
+  }
+  while (k < bytes && u8[a + k] === u8[b + k]) k++;
+  return k;
+}
+
+/** The first of `bytes` bytes at arena address `at` that is `value` (`equal`) or is not, or `bytes`. */
+function firstByte({ u8 }: Core, at: number, bytes: number, value: number, equal: boolean): number {
+  let k = 0;
+  if (equal) while (k < bytes && u8[at + k] !== value) k++;
+  else while (k < bytes && u8[at + k] === value) k++;
+  return k;
+}
+
+/** The element of `n` that ends a comparison in plain memory, upwards, or n; -1: look at them one by one. */
+function quickEnd(core: Core, uses: number, n: number, size: number, stopEqual: boolean): number {
+  if (goesDown(core) || targetAt < 0) return -1;
+  if ((uses & USES_SOURCE) === 0)
+    return size === 1 ? firstByte(core, targetAt, n, core.u8[SLOTS + S_RAX]!, stopEqual) : -1;
+  if (sourceAt < 0 || stopEqual) return -1;
+  return Math.trunc(firstDifference(core, sourceAt, targetAt, n * size) / size);
+}
+
 /** SCAS (uses the target) and CMPS (both): compares until the prefix's condition fails. Flags are the last comparison's. */
 function compareStrings(core: Core, u: number, uses: number): number {
   const left = elementsLeft(core, core.u8[u + FIELD_A]!);
@@ -372,6 +400,13 @@ function compareStrings(core: Core, u: number, uses: number): number {
   let done = 0;
   let status = H_OK;
   let stop = false;
+  const end = quickEnd(core, uses, n, size, stopEqual);
+  // All before the last of these do not end it: that one is left to be compared.
+  if (end >= 0) {
+    done = Math.min(end, n - 1);
+    if (uses & USES_SOURCE) source.step(core, done * size);
+    target.step(core, done * size);
+  }
   while (done < n && !stop) {
     if (uses & USES_SOURCE) {
       status = readElement(core, source, sourceAt, done, n, size);

@@ -10,6 +10,7 @@ import { writeBytes } from "../../../cpu/mmu/memory.ts";
 import { Engine } from "../../../cpu/run.ts";
 import { loadSegmentRaw, resetCore, updateMode } from "../../../cpu/system/mode.ts";
 import { REP_CHUNK_CYCLES } from "../../../cpu/uops/helpers-string.ts";
+import { Random } from "../../support/random.ts";
 
 /** Flat 32-bit protected mode without paging: addresses are physical. */
 function machine(): { core: Core; engine: Engine } {
@@ -137,6 +138,45 @@ describe("REPE CMPS and REPNE SCAS", () => {
     run([0xf2, 0xae], { ecx: 0x3000, edi: 0xb000, eax: 8 });
     expect(slot(A.S_RDI)).toBe(0xb000 + 5001);
     expect(getFlags(core) & FLAG_ZF).toBe(FLAG_ZF);
+  });
+
+  it("find what they look for wherever it is, whatever the alignment", () => {
+    const random = new Random(77);
+    const [from, to] = [0x8000, 0xc000];
+    for (let n = 0; n < 400; n++) {
+      for (let k = 0; k < 100; k++) core.u8[ram + from + k] = core.u8[ram + to + k] = 1 + random.below(3);
+      for (let k = random.below(3); k > 0; k--) core.u8[ram + from + random.below(100)] = random.below(4);
+      const [size, prefix] = [random.pick([1, 2, 4]), random.pick([0xf2, 0xf3])];
+      const scan = random.below(2) === 1;
+      const down = random.below(4) === 0;
+      const [a, b, count] = [random.below(16) + 48, random.below(16) + 48, random.below(48 / size)];
+      const value = random.below(4) * 0x01010101;
+      const element = (at: number): number => Buffer.from(core.u8.buffer).readUIntLE(ram + at, size);
+      const cut = 2 ** (8 * size);
+      let done = 0;
+      let equal = false;
+      while (done < count) {
+        const step = (down ? -done : done) * size;
+        const left = scan ? value % cut : element(from + a + step);
+        equal = left === element(to + b + step);
+        done++;
+        if (equal === (prefix === 0xf2)) break;
+      }
+      const opcode = scan ? 0xaf : 0xa7;
+      run([prefix, ...(size === 2 ? [0x66] : []), size === 1 ? opcode - 1 : opcode], {
+        ecx: count,
+        esi: from + a,
+        edi: to + b,
+        eax: value,
+        down,
+      });
+      const moved = (down ? -done : done) * size;
+      const what = `${scan ? "SCAS" : "CMPS"} ${prefix.toString(16)} size ${size} count ${count} down ${down}`;
+      expect(slot(A.S_RCX), what).toBe(count - done);
+      expect(slot(A.S_RDI), what).toBe(to + b + moved);
+      expect(slot(A.S_RSI), what).toBe(from + a + (scan ? 0 : moved));
+      if (count > 0) expect((getFlags(core) & FLAG_ZF) !== 0, what).toBe(equal);
+    }
   });
 
   it("leave the flags alone if the count is zero", () => {
