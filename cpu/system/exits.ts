@@ -1,11 +1,11 @@
 /** Exits of system instructions to the hypervisor. */
 import { EXIT_LENGTH, EXIT_QUAL, EXIT_REASON, INTERRUPTIBILITY, MODE, RIP } from "../arena.ts";
-import { type Core, DELIVERY_NONROOT } from "../core.ts";
+import { type Core, DELIVERY_NATIVE } from "../core.ts";
 import { H_EXIT_AT, MODE_16, MODE_64, MODE_CODE_MASK } from "../uops/uop.ts";
 
-/** True if the guest is NONROOT and its controls have the INTERCEPT_* bit. */
+/** True if there is a controller (the guest is NONROOT, or PV) and its controls have the INTERCEPT_* bit. */
 export const intercepts = (core: Core, bit: number): boolean =>
-  core.controls.delivery === DELIVERY_NONROOT && (core.controls.intercepts & bit) !== 0;
+  core.controls.delivery !== DELIVERY_NATIVE && (core.controls.intercepts & bit) !== 0;
 
 /** Fills an exit whose RIP stays at the instruction of `length` bytes; returns H_EXIT_AT. */
 export function exitAt(core: Core, reason: number, length: number, qualLo = 0, qualHi = 0): number {

@@ -2,6 +2,7 @@
 import * as A from "../../cpu/arena.ts";
 import { DELIVERY_PV, INTERCEPT_CPUID, NESTED_NONE } from "../../cpu/core.ts";
 import { setFlags } from "../../cpu/flags.ts";
+import { XSTATE_SSE, XSTATE_X87 } from "../../cpu/fpu/xsave.ts";
 import * as B from "../../cpu/system/bits.ts";
 import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
 import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
@@ -58,7 +59,10 @@ export function resetPvVcpu(vcpu: Vcpu): void {
   i32[A.CR0 >>> 2] = CR0_PV | 0;
   i32[A.CR4 >>> 2] = CR4_PV;
   // OSXSAVE is Xen's choice, and XCR0 starts as Xen's context switch leaves it: x87 and SSE.
-  i32[A.XCR0 >>> 2] = 3;
+  if (domain.cpuPolicy.components !== 0) {
+    i32[A.CR4 >>> 2]! |= B.CR4_OSXSAVE;
+    i32[A.XCR0 >>> 2] = XSTATE_X87 | XSTATE_SSE;
+  }
   i32[A.EFER >>> 2] = EFER_PV;
   i32[A.CPL >>> 2] = domain.pv!.is32bit ? 1 : 3;
   i32[A.FPU_CW >>> 2] = 0x37f;
