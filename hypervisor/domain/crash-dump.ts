@@ -15,6 +15,7 @@ import {
   SEG_STRIDE,
 } from "../../cpu/arena.ts";
 import { getFlags } from "../../cpu/flags.ts";
+import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
 import { XEN_BANNER_VERSION } from "../hypercalls/xen-version.ts";
 import { copyFromGuest } from "../memory/guest-access.ts";
 import type { Vcpu } from "./vcpu.ts";
@@ -61,6 +62,13 @@ export function dumpVcpu(vcpu: Vcpu): string[] {
   return lines;
 }
 
+/** What kind of guest; for a PV guest with its upcall mask before ("EM"). */
+function context(vcpu: Vcpu): string {
+  if (vcpu.pv === null) return "CONTEXT: hvm guest";
+  const mask = vcpu.core.u8[vcpu.info + VCPU_INFO_UPCALL_MASK] === 0 ? 0 : 1;
+  return `EM: ${mask}   CONTEXT: pv guest`;
+}
+
 function dumpActive(vcpu: Vcpu): string[] {
   const core = vcpu.core;
   const at = (address: number): bigint => core.u64[address >>> 3]!;
@@ -78,7 +86,7 @@ function dumpActive(vcpu: Vcpu): string[] {
     `----[ Xen-${XEN_BANNER_VERSION}  x86_64  debug=n  Not tainted ]----`,
     `CPU:    ${vcpu.processor}`,
     `RIP:    ${selector(1)}:[<${hex(at(RIP), 16)}>]`,
-    `RFLAGS: ${hex(BigInt(getFlags(core) >>> 0), 16)}   CONTEXT: hvm guest (d${vcpu.domain.domid}v${vcpu.id})`,
+    `RFLAGS: ${hex(BigInt(getFlags(core) >>> 0), 16)}   ${context(vcpu)} (d${vcpu.domain.domid}v${vcpu.id})`,
   ];
   for (let i = 0; i < registers.length; i += 3) lines.push(registers.slice(i, i + 3).join("   "));
   lines.push(
@@ -95,7 +103,8 @@ function stackTrace(vcpu: Vcpu): string[] {
   const sp = core.slot(S_RSP);
   const word = vcpu.in64BitCode() ? 8 : 4;
   const base = vcpu.in64BitCode() ? 0n : core.slot(S_SEGBASE + 2 * 8);
-  const lines = [`Guest stack trace from sp=${hex(sp, 16)}:`];
+  const name = vcpu.pv === null ? "sp" : vcpu.in64BitCode() ? "rsp" : "esp";
+  const lines = [`Guest stack trace from ${name}=${hex(sp, 16)}:`];
   // Looking leaves no accessed bits behind, and no fault either.
   core.mmu.peek = true;
   for (let line = 0; line < STACK_LINES; line++) {

@@ -15,7 +15,7 @@ const EBUSY = -16;
 const EPERM = -1;
 const ENODEV = -19;
 /** Behind the instruction of `length` bytes. */
-const after = (g: Guest, length: number): bigint => g.p.at(G.CODE, length);
+const behind = (g: Guest, length: number): bigint => g.p.at(G.CODE, length);
 const CODE64 = 0x00af_fb00_0000_ffffn;
 
 describe("instructions of a PV kernel", () => {
@@ -23,7 +23,7 @@ describe("instructions of a PV kernel", () => {
     const g = new PvGuest();
     g.reg(S_RAX, 0x40000000n);
     g.kernel(G.XEN_CPUID);
-    expect(g.rip).toBe(after(g, 7));
+    expect(g.rip).toBe(behind(g, 7));
     expect([g.reg(S_RBX), g.reg(S_RCX)]).toEqual([0x566e6558n, 0x65584d4dn]);
     g.reg(S_RAX, 0x40000002n);
     g.kernel(G.XEN_CPUID);
@@ -38,14 +38,14 @@ describe("instructions of a PV kernel", () => {
     g.reg(S_RAX, 1n);
     g.kernel([0x0f, 0xa2]);
     expect(forced ^ g.reg(S_RCX)).toBe(1n << 27n);
-    expect(g.rip).toBe(after(g, 2));
+    expect(g.rip).toBe(behind(g, 2));
   });
 
   it("CPUID faults in user mode if the kernel wants it", () => {
     const g = new PvGuest();
     // mov $0x140, %ecx; mov $1, %eax; xor %edx, %edx; wrmsr
     g.kernel([0xb9, 0x40, 1, 0, 0, 0xb8, 1, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30]);
-    expect(g.rip).toBe(after(g, 14));
+    expect(g.rip).toBe(behind(g, 14));
     expect(g.user([0x0f, 0xa2]).at).toBe(GP);
     expect(new PvGuest().user([0x0f, 0xa2]).at).toBe(-1);
   });
@@ -68,8 +68,8 @@ describe("instructions of a PV kernel", () => {
     expect(g.reg(S_RAX)).toBe(BigInt(g.p.mfn(1)) << 12n);
     // or $8, %eax; mov %rax, %cr0; and so with another bit
     g.kernel([0x0f, 0x20, 0xc0, 0x83, 0xc8, 0x08, 0x0f, 0x22, 0xc0]);
-    expect(g.rip).toBe(after(g, 9));
-    expect(g.kernel([0x0f, 0x06]).rip).toBe(after(g, 2));
+    expect(g.rip).toBe(behind(g, 9));
+    expect(g.kernel([0x0f, 0x06]).rip).toBe(behind(g, 2));
     g.kernel([0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x40, 0x0f, 0x22, 0xc0]);
     expect(g.at).toBe(GP);
     const h = new PvGuest();
@@ -89,7 +89,7 @@ describe("instructions of a PV kernel", () => {
     };
     const g = new PvGuest();
     expect(rdmsr(g, 0xc0000080).reg(S_RAX)).toBe(0xd01n);
-    expect(g.kernel([0x0f, 0x30]).rip).toBe(after(g, 2));
+    expect(g.kernel([0x0f, 0x30]).rip).toBe(behind(g, 2));
     g.reg(S_RCX, 0xc0000100n);
     g.reg(S_RAX, 0x5000n);
     g.reg(S_RDX, 0n);
@@ -120,7 +120,7 @@ describe("instructions of a PV kernel", () => {
     expect(g.p.call(33, 6, g.p.at(8))).toBe(EINVAL);
     g.p.write(8, [4, 1]);
     expect(g.p.call(33, 6, g.p.at(8))).toBe(0);
-    expect(g.kernel([0xfa, 0xfb, 0xe4, 0x60]).rip).toBe(after(g, 4));
+    expect(g.kernel([0xfa, 0xfb, 0xe4, 0x60]).rip).toBe(behind(g, 4));
     expect(g.reg(S_RAX) & 0xffn).toBe(0xffn);
     // out %al, $0x70; in $0x70, %al
     expect(g.kernel([0xb0, 0x0f, 0xe6, 0x70, 0xe4, 0x70]).reg(S_RAX) & 0xffn).toBe(0x0fn);
@@ -238,7 +238,7 @@ describe("descriptors", () => {
     expect(g.run().at).toBe(G.FAILSAFE);
     expect(g.selector(3)).toBe(0);
     const [, , ds, es, , , rip] = g.stack(7);
-    expect([ds, es, rip]).toEqual([0x1bn, 0n, after(g, 7)]);
+    expect([ds, es, rip]).toEqual([0x1bn, 0n, behind(g, 7)]);
   });
 });
 

@@ -176,6 +176,7 @@ describe("a PV kernel", () => {
     g.kernel([0x0f, 0x0b], 5_000_000);
     expect(g.p.domain.shutdownCode).toBe(SHUTDOWN_crash);
     expect(g.log).toContain("Pagetable walk from");
+    expect(g.log).toContain("EM: 1   CONTEXT: pv guest (d1v0)");
   });
 });
 
