@@ -20,6 +20,8 @@ export interface InspectableMachine extends MachineApi {
   ahead(): string[];
   /** Micro-ops of the block that was executed last. */
   behind(): string[];
+  /** Recounts what frames are used for, by p2m and page tables alone; a line for every disagreement with Xen's books. Between runs only. */
+  audit(): string[];
 }
 
 /** The engines differ: a bug of Xenoscope. */

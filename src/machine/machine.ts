@@ -9,6 +9,7 @@ import { Daemons } from "../../hypervisor/daemons/daemons.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
 import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
 import { Hypervisor } from "../../hypervisor/hypervisor.ts";
+import { auditMemory } from "../../hypervisor/memory/audit.ts";
 import { runMachine } from "../../hypervisor/run.ts";
 import { CPU_FREQUENCY } from "../../hypervisor/time/frequency.ts";
 import type { DomainReport, MachineReport } from "../report/schema.ts";
@@ -197,6 +198,10 @@ export class Machine implements InspectableMachine {
   behind(): string[] {
     const core = this.lastCore();
     return core === null ? [] : lastMicroOps(core);
+  }
+
+  audit(): string[] {
+    return auditMemory(this.hypervisor, this.daemons.frames());
   }
 
   /** The core of the vcpu that ran last. */

@@ -35,6 +35,7 @@ async function run(
   });
   if (input !== undefined) machine.console(1).input(new TextEncoder().encode(input));
   const outcome = machine.run({ maxCycles: 300e6 });
+  expect((machine as Machine).audit()).toEqual([]);
   return { outcome, reason, text, cycle: machine.cycle };
 }
 

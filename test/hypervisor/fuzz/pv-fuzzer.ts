@@ -105,7 +105,7 @@ export class PvFuzzer {
   }
 }
 
-const HOW = [RWX, RWX, RO, P | US | A, P | RW, P] as const;
+const HOW = [RWX, RWX | 0xa00, RO | 0x200, P | US | A, P | RW, P] as const;
 const ptr = (c: PvCaller, page: number, index: number, command = 0): bigint =>
   (BigInt(c.mfn(page)) << 12n) + BigInt(index * 8 + command);
 
