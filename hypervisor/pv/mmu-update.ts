@@ -74,6 +74,7 @@ export function readDone(vcpu: Vcpu, args: Int32Array, n: number): number {
 /** Charges what validating and taking apart has cost since the last call. */
 export function chargeTables(vcpu: Vcpu, updates: number): void {
   const work = vcpu.domain.hypervisor.pageTables.takeWork();
+  vcpu.domain.pv!.pageTableUpdates += updates;
   vcpu.charge("mmu", updates * COST_PTE_UPDATE + work * COST_PTE_CHECK);
 }
 

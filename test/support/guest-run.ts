@@ -13,6 +13,8 @@ export const OWN_KERNEL: string = fileURLToPath(new URL("../../guests/pvh/pvh.el
 /** What an xl.cfg says; `more` are further lines as they stand. */
 export interface GuestConfig {
   name: string;
+  /** Default pvh. */
+  type?: "pv" | "pvh";
   kernel: string;
   ramdisk?: string;
   extra?: string;
@@ -40,7 +42,7 @@ export class RunFolder {
   config(guest: GuestConfig): string {
     const lines = [
       `name = "${guest.name}"`,
-      'type = "pvh"',
+      `type = "${guest.type ?? "pvh"}"`,
       `kernel = "${guest.kernel}"`,
       ...(guest.ramdisk === undefined ? [] : [`ramdisk = "${guest.ramdisk}"`]),
       ...(guest.extra === undefined ? [] : [`extra = "${guest.extra}"`]),
