@@ -11,6 +11,7 @@ import type {
   MachineFactory,
 } from "../machine/api.ts";
 import { withHost } from "../report/host.ts";
+import type { MachineReport } from "../report/schema.ts";
 import { formatTable } from "../report/table.ts";
 import { systemReason } from "../toolstack/load.ts";
 import type { Script } from "../toolstack/script/parse.ts";
@@ -48,6 +49,8 @@ export interface MachineRunOptions {
   table?: boolean | undefined;
   /** No input from stdin. */
   noInput?: boolean | undefined;
+  /** Gets the machine's report at the end of the run. */
+  onReport?: (report: MachineReport) => void;
 }
 
 /** Opens a file for writing now, so that a wrong path shows before the run and not after it. */
@@ -67,7 +70,7 @@ function append(fd: number, file: string, data: string | Uint8Array): void {
   }
 }
 
-function readScript(file: string): Script {
+export function readScript(file: string): Script {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -77,9 +80,11 @@ function readScript(file: string): Script {
   return parseScript(text, file);
 }
 
-async function createMachine(
+/** Makes the machine of `options`, with a line of progress; `label` stands before its steps. */
+export async function createMachine(
   loadFactory: () => Promise<MachineFactory>,
-  options: MachineRunOptions,
+  options: Omit<MachineRunOptions, "sessionDomains">,
+  label = "",
 ): Promise<MachineApi> {
   const progress = new Progress(options.quiet !== true);
   try {
@@ -92,7 +97,7 @@ async function createMachine(
       ...(options.cpu !== undefined && { cpu: options.cpu }),
       ...(options.cpuModel !== undefined && { cpuModel: options.cpuModel }),
       ...(options.onWarning !== undefined && { onWarning: options.onWarning }),
-      onProgress: (step, fraction) => progress.update(step, fraction),
+      onProgress: (step, fraction) => progress.update(`${label}${step}`, fraction),
     });
   } finally {
     progress.done();
@@ -185,6 +190,7 @@ export async function runMachine(
   }
   const wallSeconds = (performance.now() - runStart) / 1000;
 
+  options.onReport?.(machine.report());
   if (report !== undefined || options.table === true) {
     const full = withHost(machine.report(), {
       command: ["xenoscope", ...process.argv.slice(2)],

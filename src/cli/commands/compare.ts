@@ -1,16 +1,15 @@
 /** `xenoscope compare CFG...`: each configuration on a machine of its own, and where the cycles of each went, side by side. */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { type DomainConfig, MachineConfigError } from "../../machine/api.ts";
 import { type ComparedRun, compareRuns, comparisonCsv, formatComparison } from "../../report/comparison.ts";
 import { loadConfigs, loadDomain, systemReason } from "../../toolstack/load.ts";
-import { parseScript } from "../../toolstack/script/parse.ts";
 import { UserError } from "../../toolstack/user-error.ts";
 import { EXIT_OK, parseChoice } from "../arguments.ts";
 import type { Command, ParsedCommand } from "../command.ts";
 import { loadMachineFactory } from "../machine-factory.ts";
-import { Progress } from "../progress.ts";
+import { createMachine, readScript } from "../machine-run.ts";
 import { Session, type SessionDomain, type SessionOptions } from "../session.ts";
 import { placeConfigError, runCommand, sharedOptions } from "./run.ts";
 
@@ -32,48 +31,23 @@ export async function runContender(
   options: ContestOptions,
   say: (text: string) => void,
 ): Promise<{ run: ComparedRun; exitCode: number }> {
-  const progress = new Progress(options.quiet !== true);
-  const script =
-    options.scriptFile === undefined ? undefined : parseScript(readText(options.scriptFile), options.scriptFile);
-  try {
-    const factory = await loadMachineFactory();
-    const machine = await factory.create({
-      domains: contender.domains,
-      ...(options.pcpus !== undefined && { pcpus: options.pcpus }),
-      ...(options.memory !== undefined && { memory: options.memory }),
-      ...(options.engine !== undefined && { engine: options.engine }),
-      ...(options.cpu !== undefined && { cpu: options.cpu }),
-      onProgress: (step, fraction) => progress.update(`${contender.label}: ${step}`, fraction),
-    });
-    progress.update(`${contender.label}: running`, 1);
-    const settings: SessionOptions = {
-      domains: contender.sessionDomains,
-      expect: options.expect,
-      maxCycles: options.maxCycles,
-      timeout: options.timeout,
-      script,
-      realtime: false,
-    };
-    const session = new Session(machine, settings, {
-      console: () => {},
-      message: (text) => {
-        progress.done();
-        say(`${contender.label}: ${text}`);
-      },
-    });
-    const exitCode = await session.run();
-    return { run: { label: contender.label, source: contender.source, report: machine.report() }, exitCode };
-  } finally {
-    progress.done();
-  }
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    throw new UserError(`--script: can't read ${file}: ${systemReason(error)}`);
-  }
+  const script = options.scriptFile === undefined ? undefined : readScript(options.scriptFile);
+  const { domains, label, source, sessionDomains } = contender;
+  const machine = await createMachine(loadMachineFactory, { ...options, domains }, `${label}: `);
+  const settings: SessionOptions = {
+    domains: sessionDomains,
+    expect: options.expect,
+    maxCycles: options.maxCycles,
+    timeout: options.timeout,
+    script,
+    realtime: false,
+  };
+  const session = new Session(machine, settings, {
+    console: () => {},
+    message: (text) => say(`${label}: ${text}`),
+  });
+  const exitCode = await session.run();
+  return { run: { label, source, report: machine.report() }, exitCode };
 }
 
 /** File names without folder and `.cfg`; a second one of the same name gets a number. */
