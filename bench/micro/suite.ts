@@ -9,6 +9,7 @@ import { type EngineName, Machine } from "../../src/index.ts";
 import { loadKernel } from "../../src/machine/images/kernel.ts";
 import { cacheFolder } from "../../src/toolstack/guests/cache.ts";
 import { bareCore, FREE } from "./bare.ts";
+import { pvLoop } from "./pv-loop.ts";
 
 interface Case {
   name: string;
@@ -106,6 +107,17 @@ async function guest(engine: EngineName, name: string, unit: string, perUnit: nu
   };
 }
 
+/** System calls of a PV guest. */
+function pvSyscall(): Case {
+  const loop = pvLoop();
+  return {
+    name: "pv-syscall, translator",
+    run: () => loop.run(5_000_000),
+    done: () => loop.done(),
+    unit: "round trip of SYSCALL, bounce frame and iret hypercall",
+  };
+}
+
 /** Runs all cases; prints what each unit costs. */
 export async function runMicro(): Promise<void> {
   const cases: Case[] = [];
@@ -119,6 +131,7 @@ export async function runMicro(): Promise<void> {
       cases.push(await guest(engine, name, "load, with half a DEC and half a JNZ", 2));
     cases.push(await guest(engine, "hypercall", "hypercall", 1));
   }
+  cases.push(pvSyscall());
   const counted = new Map<string, { calls: number; from: number }>();
   const summary = await b.suite(
     "what single things cost",

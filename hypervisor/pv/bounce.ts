@@ -23,7 +23,7 @@ import { MODE_STEP } from "../../cpu/uops/uop.ts";
 import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
 import { VMASST_TYPE_architectural_iopl } from "../abi/xen.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
-import { COST_PV_BOUNCE } from "../hypercalls/costs.ts";
+import { COST_PV_BOUNCE, COST_PV_TOGGLE } from "../hypercalls/costs.ts";
 import { crashInEntry, showPageWalk } from "./crash.ts";
 import { toggleGuestMode } from "./guest-mode.ts";
 import { failed, writeGuestWords } from "./guest-words.ts";
@@ -65,7 +65,7 @@ export function createBounceFrame(
   flags: number,
   error: number,
 ): boolean {
-  vcpu.domain.hypervisor.chargeExit(vcpu, COST_PV_BOUNCE);
+  vcpu.domain.hypervisor.chargeExit(vcpu, COST_PV_BOUNCE + (vcpu.pv!.kernelMode ? 0 : COST_PV_TOGGLE));
   return vcpu.domain.pv!.is32bit ? bounce32(vcpu, eipLo, cs, flags, error) : bounce64(vcpu, eipLo, eipHi, flags, error);
 }
 

@@ -6,7 +6,7 @@ import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
 import { VMASST_TYPE_architectural_iopl } from "../abi/xen.ts";
 import { crashDomain } from "../domain/lifecycle.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
-import { COST_PV_IRET } from "../hypercalls/costs.ts";
+import { COST_HYPERCALL, COST_PV_IRET, COST_PV_TOGGLE } from "../hypercalls/costs.ts";
 import { sysretToGuest } from "./bounce.ts";
 import { toggleGuestMode } from "./guest-mode.ts";
 import { readGuestWords, writeGuestWords } from "./guest-words.ts";
@@ -35,13 +35,14 @@ export function pvIret(vcpu: Vcpu): void {
   const core = vcpu.core;
   const i = core.i32;
   const c = context;
-  vcpu.domain.hypervisor.chargeHypercall(vcpu, COST_PV_IRET);
   if (!readGuestWords(vcpu, i[R.RSP]!, i[R.RSP + 1]!, c, CONTEXT_WORDS)) {
     crashDomain(vcpu, `d${vcpu.domain.domid}v${vcpu.id} Fault while reading IRET context from guest stack`);
     return;
   }
   const cs = c[10]! & 0xffff;
-  if ((cs & 3) === 3) {
+  const toUser = (cs & 3) === 3;
+  vcpu.domain.hypervisor.chargeHypercall(vcpu, COST_HYPERCALL + COST_PV_IRET + (toUser ? COST_PV_TOGGLE : 0));
+  if (toUser) {
     if (pv.guestTableUser < 0) {
       const who = `d${vcpu.domain.domid}v${vcpu.id}`;
       crashDomain(vcpu, `${who} Guest switching to user mode with no user page tables`);

@@ -30,6 +30,10 @@ function refuse(vector: number, error: number): false {
   return false;
 }
 
+/** Where the descriptor is that `read` read last. */
+let descriptor = 0;
+let codeDescriptor = 0;
+
 /** Reads the descriptor of `selector` into `into`. */
 function read(vcpu: Vcpu, selector: number, into: SegmentView): boolean {
   if ((selector & 0xfffc) === 0) return refuse(VEC_GP, 0);
@@ -37,6 +41,7 @@ function read(vcpu: Vcpu, selector: number, into: SegmentView): boolean {
   if (at === LDT_FAULT) return refuse(VEC_PF, selector & 0xfff8);
   if (at < 0) return refuse(VEC_GP, selector & 0xfffc);
   into.read(vcpu.core.i32, at);
+  descriptor = at;
   return true;
 }
 
@@ -47,6 +52,7 @@ function check(vcpu: Vcpu, cs: number, ss: number, ripLo: number, ripHi: number)
   if (!code.isCode || (code.isConforming ? code.dpl > ring : code.dpl !== ring)) return refuse(VEC_GP, cs & 0xfffc);
   if (!code.present) return refuse(VEC_NP, cs & 0xfffc);
   if (code.isLong && code.isBig) return refuse(VEC_GP, cs & 0xfffc);
+  codeDescriptor = descriptor;
   if (!read(vcpu, ss, stack)) return false;
   if ((ss & 3) !== ring || stack.dpl !== ring || !stack.isSegment || stack.isCode || !stack.isWritable)
     return refuse(VEC_GP, ss & 0xfffc);
@@ -92,8 +98,8 @@ export function iretToGuest(
     } else injectTrap(vcpu, faultVector, faultError);
     return false;
   }
-  markAccessed(vcpu, descriptorAt(vcpu, cs));
-  markAccessed(vcpu, descriptorAt(vcpu, ss));
+  markAccessed(vcpu, codeDescriptor);
+  markAccessed(vcpu, descriptor);
   const ring = cs & 3;
   const sameMode =
     i[R.CS_ATTR] === (code.attr | ATTR_ACCESSED) &&

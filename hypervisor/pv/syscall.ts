@@ -132,13 +132,13 @@ export function pvInt80(vcpu: Vcpu): boolean {
 /** pv_hypercall: RAX the number, RDI RSI RDX R10 R8 R9 the arguments, RIP past SYSCALL. */
 function hypercall64(vcpu: Vcpu): void {
   const i = vcpu.core.i32;
-  vcpu.domain.hypervisor.chargeHypercall(vcpu, COST_HYPERCALL);
   const number = i[R.RAX + 1] === 0 && i[R.RAX]! >>> 0 < NR_HYPERCALLS ? i[R.RAX]! : NR_HYPERCALLS;
   if (number === HYPERVISOR_iret) {
     vcpu.domain.hypercallCounts[HYPERVISOR_iret]!++;
     pvIret(vcpu);
     return;
   }
+  vcpu.domain.hypervisor.chargeHypercall(vcpu, COST_HYPERCALL);
   const a = args;
   a[0] = i[R.RDI]!;
   a[1] = i[R.RDI + 1]!;
