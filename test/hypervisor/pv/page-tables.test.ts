@@ -10,7 +10,7 @@ import {
   PGT_writable_page,
 } from "../../../hypervisor/memory/page-types.ts";
 import { FakeMachine, MIB } from "../fake-machine.ts";
-import { A, BASE, FREE, L1, L2, L3, L4, P, PvCaller, pvMachine, RO, RW, RWX, US } from "./pv-caller.ts";
+import { A, BASE, FREE, L1, L2, L3, L4, LIST, P, PvCaller, pvMachine, RO, RW, RWX, US } from "./pv-caller.ts";
 
 const GUEST_KERNEL = 1n << 52n;
 const NX = 1n << 63n;
@@ -310,6 +310,22 @@ describe("requests", () => {
     expect(c.get32(FREE + 5, 0)).toBe(1);
     expect(c.get(L1, 202)).toBe(0n);
     expect(c.update([[at(200) + 4n, good]])).toBe(-38);
+  });
+
+  it("more than there can be end at the first that can't be read, whatever the count says", () => {
+    const c = pvMachine();
+    const done = c.at(FREE + 5);
+    // The last page of the domain is followed by nothing.
+    for (const count of [0x7fffffff, 0xffffffff]) {
+      for (let n = 0; n < 6; n++) c.put(127, 500 + 2 * n, BigInt(c.mfn(FREE)) << 12n);
+      expect(c.call(1, c.at(127, 4000), count, done, 0x7ff0)).toBe(-14);
+      for (let n = 0; n < 12; n++) c.put(127, 500 + n, n % 3 === 0 ? BigInt(M.MMUEXT_TLB_FLUSH_LOCAL) : 0n);
+      expect(c.call(26, c.at(127, 4000), count, done, 0x7ff0)).toBe(-14);
+    }
+    // A count of what has been done that is the guest's own is added to, no more.
+    c.write(FREE + 5, [4, 0xfffffff0]);
+    expect(c.call(1, c.at(LIST), 0x80000000 | 0, done, 0x7ff0)).toBe(0);
+    expect(c.get32(FREE + 5, 0)).toBe(0xfffffff0);
   });
 
   it("of a page that is no table are stores, if it may be written", () => {
