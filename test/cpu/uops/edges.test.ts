@@ -1,6 +1,6 @@
 /** Edges that random vectors found against a real processor. */
 import { describe, expect, it } from "vitest";
-import { VEC_GP, VEC_SS, VEC_UD } from "../../../cpu/core.ts";
+import { VEC_GP, VEC_PF, VEC_SS, VEC_UD } from "../../../cpu/core.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { findCpuModel, setCpuModel } from "../../../cpu/system/cpu-model.ts";
 import { BareCore, bytes, CODE } from "../../support/bare-core.ts";
@@ -32,4 +32,12 @@ describe("an operand that leaves the canonical addresses", () => {
   it("is #GP by way of rAX", () => expect(run("0f 11 00", { 0: LAST })).toEqual({ vector: VEC_GP, at: 0 }));
   it("is #GP in a string of dwords", () =>
     expect(run("f3 a7", { 6: LAST + 6n, 7: 0x20000n })).toEqual({ vector: VEC_GP, at: 0 }));
+});
+
+describe("MOVSXD with an operand-size prefix at the last two bytes before the non-canonical addresses", () => {
+  // 66 MOVSXD ax, [rax]; UD2. The two bytes themselves are not mapped, so a read of two is #PF.
+  const code = "66 63 00  0f 0b";
+  it("reads four bytes on AMD", () =>
+    expect(run(code, { 0: 0x7ffffffffffen }, "amd")).toEqual({ vector: VEC_GP, at: 0 }));
+  it("reads two on Intel", () => expect(run(code, { 0: 0x7ffffffffffen })).toEqual({ vector: VEC_PF, at: 0 }));
 });
