@@ -33,6 +33,8 @@ export const DEFAULT_MAX_GRANT_FRAMES = 64;
 /** gnttab_max_maptrack_frames, 256 mappings each. */
 const MAX_MAPTRACK = 1024 * 256;
 const FRAME = 4096;
+/** Entries of version 1 in one frame. */
+const CONTROL_ENTRIES: number = FRAME / 8;
 
 /** One mapping of another domain's grant (struct grant_mapping). */
 export interface Mapping {
@@ -84,7 +86,11 @@ export class Grants implements DomainGrants {
     if (!isPv && (flags & (GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte)) !== 0)
       return failed(GNTST_general_error);
     const granter = grantsOfId(this.domain, domid);
-    if (granter === null) return failed(GNTST_bad_domain);
+    if (granter === null) {
+      if (!isAbsentControl(this.domain, domid)) return failed(GNTST_bad_domain);
+      // The control domain has the one frame of entries that every domain has, and grants nothing.
+      return failed(ref < CONTROL_ENTRIES ? GNTST_general_error : GNTST_bad_gntref);
+    }
     if (this.freeHandles.length === 0 && this.maptrack.length >= this.maxMappings) return failed(GNTST_no_space);
     const { table } = granter;
     if (ref >= table.entries) return failed(GNTST_bad_gntref);

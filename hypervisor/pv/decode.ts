@@ -3,7 +3,7 @@ import { decode } from "../../cpu/decode/decoder.ts";
 import { DECODE_MORE, DECODE_OK, Instruction } from "../../cpu/decode/instruction.ts";
 import { is64 } from "../../cpu/system/bits.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
-import { failed, guestByte, readGuestBytes } from "./guest-words.ts";
+import { addressOk, failed, guestByte, readGuestBytes } from "./guest-words.ts";
 import { injectPageFault } from "./inject.ts";
 import * as R from "./registers.ts";
 
@@ -52,6 +52,8 @@ export function fetchInstruction(vcpu: Vcpu): number {
 }
 
 function fault(vcpu: Vcpu): number {
+  // pv_emul_virt_to_linear: outside of what a guest may address the #GP stays a #GP.
+  if (!addressOk(vcpu, failed.lo, failed.hi)) return NOT_DECODED;
   injectPageFault(vcpu, failed.lo, failed.hi, 0);
   return FETCH_FAULT;
 }

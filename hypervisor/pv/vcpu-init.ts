@@ -10,6 +10,7 @@ import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { attachCpuid } from "../hvm/cpuid.ts";
 import { PERDOMAIN_HI } from "./address-space.ts";
 import { startOnTable } from "./base-table.ts";
+import { setGuestCr4 } from "./control-registers.ts";
 import { syscallInEngine } from "./exits.ts";
 
 /** LAST_RESERVED_GDT_BYTE: the limit of every PV vcpu's GDT. */
@@ -72,6 +73,8 @@ export function resetPvVcpu(vcpu: Vcpu): void {
   // No I/O bitmap within the TSS: every port is #GP.
   loadTableRaw(core, A.TR, 0, 0, 0, TSS_LIMIT, 0x8b);
   core.setSlot(A.S_RDX, 0n);
+  // A guest that has chosen nothing yet has no FSGSBASE instructions (pv_fixup_guest_cr4 of 0).
+  setGuestCr4(vcpu, 0);
   setFlags(core, FLAG_IF | 2);
 }
 

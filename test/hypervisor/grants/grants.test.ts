@@ -165,6 +165,8 @@ describe("mapping", () => {
     ["a PTE", G.GNTMAP_host_map | G.GNTMAP_contains_pte, 9, 1, G.GNTST_general_error],
     ["flags without a meaning here", G.GNTMAP_host_map | 0x10000, 9, 1, G.GNTST_general_error],
     ["an unknown domain", G.GNTMAP_host_map, 9, NO_DOMAIN, G.GNTST_bad_domain],
+    ["the control domain, which grants nothing", G.GNTMAP_host_map, 9, 0, G.GNTST_general_error],
+    ["a reference beyond the control domain's table", G.GNTMAP_host_map, 512, 0, G.GNTST_bad_gntref],
     ["DOMID_SELF", G.GNTMAP_host_map, 9, DOMID_SELF, G.GNTST_bad_domain],
     ["a reference beyond the table", G.GNTMAP_host_map, 512, 1, G.GNTST_bad_gntref],
     ["the highest reference", G.GNTMAP_host_map, 0xffffffff, 1, G.GNTST_bad_gntref],

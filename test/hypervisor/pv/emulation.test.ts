@@ -266,6 +266,15 @@ describe("registers by hypercall", () => {
     expect(g.p.vcpu.pv!.traps[0x30]!.cs).toBe(0xe00b);
   });
 
+  it("FSGSBASE: not before the guest asks for it in CR4", () => {
+    // rdfsbase %rax
+    const code = [0xf3, 0x48, 0x0f, 0xae, 0xc0];
+    expect(new PvGuest().kernel(code).at).toBe(6);
+    // mov %cr4, %rax; or $0x10000, %eax; mov %rax, %cr4
+    const on = [0x0f, 0x20, 0xe0, 0x0d, 0, 0, 1, 0, 0x0f, 0x22, 0xe0];
+    expect(new PvGuest().kernel([...on, ...code, 0x0f, 0x0b]).stack(3)[2]).toBe(new PvGuest().p.at(G.CODE, 16));
+  });
+
   it("debug registers: not at Xen, not with general detect, I/O breakpoints with CR4.DE only", () => {
     const g = new PvGuest();
     expect(g.p.call(8, 0, 0xffff_8200_0000_0000n)).toBe(EPERM);

@@ -5,6 +5,7 @@ import {
   CR0,
   PENDING_DEBUG,
   RFLAGS_SYS,
+  RIP,
   S_GSBASE,
   S_R8,
   S_RAX,
@@ -244,6 +245,14 @@ describe("a PV user", () => {
       expect([code, at, where! & 0xffffn, sp]).toEqual([error, to, BigInt(cs), g.p.at(G.USER_STACK, 4096)]);
       expect(stackSegment).toBe(BigInt(ss | 3));
     }
+  });
+
+  it("gets #GP, no page fault, where a system call at the end of the canonical addresses would go on (XSA-7)", () => {
+    // The kernel makes the call: the last instruction below 0x800000000000 is the SYSCALL.
+    const g = new PvGuest();
+    g.p.vcpu.core.u64[RIP >>> 3] = 0x8000_0000_0000n;
+    expect(g.run().at).toBe(GP);
+    expect(g.stack(4).slice(2)).toEqual([0n, 0x8000_0000_0000n]);
   });
 
   it("makes no hypercall, may not use its kernel's vectors, and its faults bear the user bit", () => {
