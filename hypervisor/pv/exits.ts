@@ -78,6 +78,7 @@ export function syscallInEngine(vcpu: Vcpu): number {
   domain.exitCounts[EXIT_PV]!++;
   // A single step over SYSCALL is lost: Xen's entry point runs without TF.
   core.stepDiscarded = true;
+  ignoreHeldDebug(i);
   pvSyscall(vcpu);
   if (i[REMAINING >>> 2]! > 0 && enterPvGuest(vcpu) && i[REMAINING >>> 2]! > 0) return H_OK;
   pv!.checkEvents = true;
@@ -94,6 +95,7 @@ function pvEvent(vcpu: Vcpu): void {
     updateMode(vcpu.core);
   }
   if (info === 0) {
+    ignoreHeldDebug(i);
     if (i[EXIT_QUAL >>> 2] === PV_SYSCALL) {
       moveRip(vcpu, i[EXIT_LENGTH >>> 2]!);
       pvSyscall(vcpu);
@@ -103,14 +105,26 @@ function pvEvent(vcpu: Vcpu): void {
   const vector = info & 0xff;
   switch ((info >>> 8) & 7) {
     case EVENT_SOFTWARE_INTERRUPT:
+      ignoreHeldDebug(i);
       softwareInterrupt(vcpu, vector);
       return;
     case EVENT_SOFTWARE_EXCEPTION:
+      ignoreHeldDebug(i);
+      moveRip(vcpu, i[EXIT_LENGTH >>> 2]!);
+      break;
     case EVENT_PRIVILEGED_SOFTWARE:
       moveRip(vcpu, i[EXIT_LENGTH >>> 2]!);
   }
   vcpu.charge("exit", COST_PV_TRAP);
   exception(vcpu, vector, i[EXIT_INTR_ERROR >>> 2]!);
+}
+
+/**
+ * A breakpoint that MOV SS held back over an instruction into Xen is taken at Xen's first instruction (SDM vol. 3, 6.8.3), and do_debug
+ * ignores it there: the guest never sees it (XSA-260, XSA-265).
+ */
+function ignoreHeldDebug(i: Int32Array): void {
+  i[PENDING_DEBUG >>> 2] = 0;
 }
 
 /** An exception as Xen's IDT gets it. */

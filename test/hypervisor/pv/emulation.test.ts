@@ -301,6 +301,28 @@ describe("registers by hypercall", () => {
     expect(h.p.call(9, 6) & 0xf).toBe(2);
   });
 
+  it("a breakpoint that MOV SS holds back over an entry into Xen is Xen's affair (XSA-260, XSA-265)", () => {
+    const watched = (...code: number[]): Guest => {
+      const g = new PvGuest();
+      const word = g.p.at(G.OWN);
+      g.p.write(G.OWN, [2, 0xe02b]);
+      expect(g.p.call(8, 0, word)).toBe(0);
+      // DR0 of 2 bytes, read or write
+      expect(g.p.call(8, 7, 0x70003)).toBe(0);
+      // mov word, %ss
+      const load = [0x8e, 0x14, 0x25, ...[0n, 8n, 16n, 24n].map((shift) => Number((word >> shift) & 0xffn))];
+      return g.kernel([...load, ...code]);
+    };
+    const nop = watched(0x90);
+    expect([nop.at, nop.stack(3)[2]]).toEqual([1, behind(nop, 8)]);
+    // int3; int $4; syscall
+    expect(watched(0xcc).at).toBe(3);
+    expect(watched(0xcd, 4).at).toBe(4);
+    const call = watched(0x0f, 0x05);
+    expect([call.at, call.rip]).toEqual([-1, behind(call, 9)]);
+    expect(call.p.call(9, 6) & 0xf).toBe(0);
+  });
+
   it("a second vcpu starts from a context, and no bad one", () => {
     const g = new PvGuest();
     const context = (changes: readonly (readonly [number, bigint])[] = []): number => {
