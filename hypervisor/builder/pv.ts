@@ -176,7 +176,7 @@ function checkPae(kernel: KernelImage): void {
   if (kernel.machine !== "i386") return;
   const note = kernel.notes.get(XEN_ELFNOTE_PAE_MODE);
   const mode = note === undefined ? "" : noteString(note);
-  if (!mode.startsWith("yes") && mode !== "bimodal")
+  if (!mode.startsWith("yes") && !mode.includes("bimodal"))
     throw new BuilderError("the kernel is a 32-bit one without PAE, which Xen does not run as PV");
 }
 

@@ -1,4 +1,4 @@
-/** Kernels of other systems than Linux that follow the PVH interface, from Debian's packages. */
+/** Kernels of other systems than Linux, from Debian's packages. */
 
 import { afterAll, describe, expect, it } from "vitest";
 import { debianGuests } from "../support/debian.ts";
@@ -11,6 +11,10 @@ const BOOT = 180_000;
 const LIMIT = ["--timeout", "150"];
 
 const grub = await fileOfPackage("grub-xen-host", "usr/lib/grub-xen/grub-i386-xen_pvh.bin");
+const pvGrubs = [
+  { bits: 32, cpu: "i386", ...(await fileOfPackage("grub-xen-host", "usr/lib/grub-xen/grub-i386-xen.bin")) },
+  { bits: 64, cpu: "x86_64", ...(await fileOfPackage("grub-xen-host", "usr/lib/grub-xen/grub-x86_64-xen.bin")) },
+];
 const shim = await fileOfPackage("xen-utils-4.17", "usr/lib/xen-4.17/boot/xen-shim");
 const debian = await debianGuests();
 const why = (found: object): string => ("missing" in found ? ` (${found.missing})` : "");
@@ -24,6 +28,27 @@ describe.skipIf("missing" in grub)(`GRUB for PVH, 32 bits${why(grub)}`, () => {
           "expect grub>",
           'send "echo this is $grub_cpu-$grub_platform\\n"',
           "expect this is i386-xen_pvh",
+          "expect grub>",
+          'send "halt\\n"\n',
+        ].join("\n"),
+      });
+      expect(run.stderr).toMatch(/grub \(domain 1\): poweroff at cycle \d+/);
+      expect(run.code).toBe(0);
+    },
+    BOOT,
+  );
+});
+
+describe.each(pvGrubs)("GRUB for PV, $bits bits", (pvGrub) => {
+  it.skipIf("missing" in pvGrub)(
+    `comes to its prompt, computes and powers off${why(pvGrub)}`,
+    async () => {
+      const { file } = pvGrub as { file: string };
+      const run = await folder.run([{ name: "grub", type: "pv", kernel: file }], LIMIT, {
+        script: [
+          "expect grub>",
+          'send "echo this is $grub_cpu-$grub_platform\\n"',
+          `expect this is ${pvGrub.cpu}-xen`,
           "expect grub>",
           'send "halt\\n"\n',
         ].join("\n"),

@@ -241,6 +241,12 @@ class ElfFile {
     if (!inRange(offset, size, this.b.length)) throw new ImageError(`ELF: truncated (${what} ends beyond the file)`);
     return this.b.subarray(offset, offset + size);
   }
+
+  /** The same with what the file has behind it. */
+  from(offset: number, size: number, what: string): Uint8Array {
+    this.slice(offset, size, what);
+    return this.b.subarray(offset);
+  }
 }
 
 /** Reads an ELF kernel. Segment bytes are views of `b`. */
@@ -309,28 +315,32 @@ function readNotes(
   for (const h of headers) {
     // Some binutils leave p_offset of a note segment zero.
     if (h.type === PT_NOTE && h.offset !== 0) {
-      scanNotes(file.slice(h.offset, h.fileSize, "a note segment"), notes, budget);
+      scanNotes(file.from(h.offset, h.fileSize, "a note segment"), h.fileSize, notes, budget);
     }
   }
   if (notes.size > 0) return notes;
   for (const s of sections) {
-    if (s.type === SHT_NOTE) scanNotes(file.slice(s.offset, s.size, "a note section"), notes, budget);
+    if (s.type === SHT_NOTE) scanNotes(file.from(s.offset, s.size, "a note section"), s.size, notes, budget);
   }
   if (notes.size > 0) return notes;
   const legacy = file.section(sections, "__xen_guest");
   return legacy === undefined ? notes : notesOfGuestInfo(file.slice(legacy.offset, legacy.size, "a section"));
 }
 
-/** Collects the notes of owner "Xen". Stops quietly at one that runs past the end, as a segment may carry padding. */
-function scanNotes(b: Uint8Array, notes: Map<number, XenNote>, budget: { left: number }): void {
+/**
+ * Collects the notes of owner "Xen" that begin in the first `end` bytes of `b`. As for libelf, a descriptor may end behind them, at
+ * the file's end at the latest: the last one of grub-i386-xen.bin says that it is longer than there are bytes. Stops quietly at a
+ * descriptor that would begin behind them, as a segment may carry padding.
+ */
+function scanNotes(b: Uint8Array, end: number, notes: Map<number, XenNote>, budget: { left: number }): void {
   let at = 0;
-  while (at + 12 <= b.length) {
+  while (at + 12 <= end) {
     if (budget.left-- === 0) throw new ImageError("ELF: too many notes");
     const nameSize = readU32(b, at);
     const size = readU32(b, at + 4);
     const type = readU32(b, at + 8);
     const descriptor = at + 12 + Math.ceil(nameSize / 4) * 4;
-    if (!inRange(descriptor, size, b.length)) return;
+    if (descriptor > end) return;
     if (nameSize === 4 && hasMagic(b, at + 12, [0x58, 0x65, 0x6e, 0])) {
       notes.set(type, { type, descriptor: b.slice(descriptor, descriptor + size) });
     }

@@ -152,6 +152,13 @@ it("puts the hypercall page where the note says", () => {
   expect(plan.hypercallPfn).toBe(MIB / PAGE + 2);
 });
 
+it("takes a kernel that is for 32 bits with and without PAE", () => {
+  const notes = [NOTES_32[0]!, note(N.XEN_ELFNOTE_PAE_MODE, "no,bimodal")];
+  expect(planPv({ memory: 16 * MIB, kernel: kernel("i386", notes), commandLine: "" }).tables.geometry.wordBytes).toBe(
+    4,
+  );
+});
+
 it.each([
   ["too little memory", { memory: 3 * MIB, kernel: kernel("x86-64", NOTES_64), commandLine: "" }, /too little/],
   [

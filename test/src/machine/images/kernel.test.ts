@@ -187,6 +187,20 @@ describe("ELF", () => {
     expect(notes.size).toBe(7);
   });
 
+  it("takes a note whose descriptor says that it is longer than its segment", async () => {
+    const notesOfFile = [
+      { type: N.XEN_ELFNOTE_XEN_VERSION, descriptor: ascii("xen-3.0\0") },
+      { type: N.XEN_ELFNOTE_LOADER, descriptor: ascii("generic\0") },
+      { type: N.XEN_ELFNOTE_PAE_MODE, descriptor: ascii("yes\0") },
+    ];
+    const file = sampleElf({ notes: notesOfFile });
+    const at = Buffer.from(file).indexOf("Xen\0yes\0");
+    expect(at).toBeGreaterThan(0);
+    file.set(u32(file.length), at - 8);
+    const { notes } = await loadKernel(file, { type: "pv" });
+    expect(noteString(notes.get(N.XEN_ELFNOTE_PAE_MODE)!)).toBe("yes");
+  });
+
   it("takes 32-bit kernels, and notes that are only in a section", async () => {
     const kernel = await loadKernel(sampleElf({ bits: 32, notesIn: "section" }), PVH);
     expect([kernel.machine, kernel.phys32Entry, kernel.description]).toEqual(["i386", 0x100040, "ELF32"]);
