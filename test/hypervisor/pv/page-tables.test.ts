@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { EBUSY, EINVAL, EOPNOTSUPP, EPERM, ESRCH } from "../../../hypervisor/abi/errno.ts";
+import { EVTCHNOP_init_control } from "../../../hypervisor/abi/evtchn.ts";
 import * as M from "../../../hypervisor/abi/mmu.ts";
+import { VCPUOP_register_vcpu_info } from "../../../hypervisor/abi/vcpu-op.ts";
 import {
   MAX_TYPE_REFERENCES,
   PGT_l1_page_table,
@@ -10,7 +12,7 @@ import {
   PGT_writable_page,
 } from "../../../hypervisor/memory/page-types.ts";
 import { FakeMachine, MIB } from "../fake-machine.ts";
-import { A, BASE, FREE, L1, L2, L3, L4, LIST, P, PvCaller, pvMachine, RO, RW, RWX, US } from "./pv-caller.ts";
+import { A, BASE, FREE, L1, L2, L3, L4, LIST, P, PvCaller, pvMachine, RO, RW, RWX, SCRATCH, US } from "./pv-caller.ts";
 
 const GUEST_KERNEL = 1n << 52n;
 const NX = 1n << 63n;
@@ -40,6 +42,36 @@ describe("a frame has one use at a time", () => {
     expect(c.protect(FREE, RWX)).toBe(-EBUSY);
     expect(c.ext(M.MMUEXT_UNPIN_TABLE, c.mfn(FREE))).toBe(0);
     expect(c.protect(FREE, RWX)).toBe(0);
+  });
+
+  it("a page that Xen writes for the guest, vcpu_info or FIFO control block, can't be a table, nor a table become one", () => {
+    const EVTCHN_OP = 32;
+    const VCPU_OP = 24;
+    const uses: [name: string, use: (c: PvCaller, page: number) => number][] = [
+      [
+        "vcpu_info",
+        (c, page) => {
+          c.write(SCRATCH, [8, c.mfn(page)], [4, 0], [4, 0]);
+          return c.call(VCPU_OP, VCPUOP_register_vcpu_info, 0, c.at(SCRATCH));
+        },
+      ],
+      [
+        "control block",
+        (c, page) => {
+          c.write(SCRATCH, [8, c.mfn(page)], [4, 0], [4, 0], [8, 0]);
+          return c.call(EVTCHN_OP, EVTCHNOP_init_control, c.at(SCRATCH));
+        },
+      ],
+    ];
+    for (const [name, use] of uses) {
+      const c = pvMachine();
+      expect(c.protect(FREE), name).toBe(0);
+      expect(use(c, L1), name).toBe(-EINVAL);
+      expect(use(c, FREE), name).toBe(0);
+      expect(typeOf(c, FREE), name).toEqual([PGT_writable_page, 1]);
+      expect(c.ext(M.MMUEXT_PIN_L1_TABLE, c.mfn(FREE)), name).toBe(-EINVAL);
+      expect(c.set(L2, 5, c.entry(FREE, RWX)), name).toBe(-EINVAL);
+    }
   });
 
   it("a table is of one level", () => {
