@@ -15,7 +15,6 @@ import {
   ACCESS_WRITE,
   type MmuState,
   PAGING_32,
-  PAGING_LONG,
   PAGING_NONE,
   PAGING_PAE,
   PHYSICAL_BITS,
@@ -283,6 +282,3 @@ export function loadPdptes(core: Core, cr3: number): number {
 
 /** True when `hi:lo` is canonical for 48-bit linear addresses. */
 export const isCanonical = (hi: number): boolean => (hi << 16) >> 16 === hi;
-
-/** Paging modes whose tables the walker reads as 64-bit entries. */
-export const isWide = (m: MmuState): boolean => m.paging === PAGING_PAE || m.paging === PAGING_LONG;

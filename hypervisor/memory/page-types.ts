@@ -19,7 +19,6 @@ export const PGT_l3_page_table = 3;
 export const PGT_l4_page_table = 4;
 export const PGT_seg_desc_page = 5;
 export const PGT_writable_page = 7;
-export const PGT_NAMES: readonly string[] = ["none", "l1", "l2", "l3", "l4", "seg_desc", "shared", "writable"];
 
 /** Flags beside the type. */
 export const PGT_validated = 1;

@@ -132,7 +132,7 @@ export class PvAddressSpace {
   fillXenSlots(l4: number, showM2p: boolean): void {
     const first = this.domain.hypervisor.memory.frame(l4) >>> 2;
     this.i32.fill(0, first + FIRST_XEN_SLOT * 2, first + (LAST_XEN_SLOT + 1) * 2);
-    if (showM2p) this.#put(l4, SLOT_M2P, this.m2pL3, TABLE);
+    if (showM2p) this.fillM2pSlot(l4);
     this.#put(l4, SLOT_PERDOMAIN, this.areaL3, TABLE);
   }
 

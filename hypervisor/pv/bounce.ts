@@ -5,7 +5,6 @@
  * A 64-bit frame is RCX, R11, [error code,] RIP, CS, RFLAGS, RSP, SS; the kernel goes on by SYSRET, so that RCX and R11 are
  * clobbered. A 32-bit frame is [error code,] EIP, CS, EFLAGS, [ESP, SS]. Bits 39..32 (23..16) of CS hold evtchn_upcall_mask as it was.
  */
-import { INTERRUPTIBILITY, MODE } from "../../cpu/arena.ts";
 import {
   FLAG_AC,
   FLAG_IF,
@@ -19,7 +18,6 @@ import {
 } from "../../cpu/flags.ts";
 import { write8 } from "../../cpu/mmu/memory.ts";
 import { loadSegmentRaw, updateMode } from "../../cpu/system/mode.ts";
-import { MODE_STEP } from "../../cpu/uops/uop.ts";
 import { VCPU_INFO_UPCALL_MASK } from "../abi/layout.ts";
 import { VMASST_TYPE_architectural_iopl } from "../abi/xen.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
@@ -223,11 +221,3 @@ function bounce32(vcpu: Vcpu, eip: number, cs: number, flags: number, error: num
 /** The frame lies within the (expand-up) segment's limit. */
 const stackAllows = (s: SegmentView, esp: number, bytes: number): boolean =>
   s.isWritable && (s.limit === 0xffffffff || (esp >>> 0) + bytes - 1 <= s.limit);
-
-/** An exception through Xen's IDT ends the interrupt shadow of MOV SS. */
-export function endShadowOnExit(vcpu: Vcpu): void {
-  const i = vcpu.core.i32;
-  if ((i[INTERRUPTIBILITY >>> 2]! & 3) === 0) return;
-  i[INTERRUPTIBILITY >>> 2]! &= ~3;
-  if ((i[MODE >>> 2]! & MODE_STEP) !== 0) updateMode(vcpu.core);
-}

@@ -16,7 +16,6 @@ export const PTE_GUEST_KERNEL_HI = 0x100000;
 
 /** Bits of the high word that belong to the frame: none may be set, since no machine here has memory beyond 4 GiB. */
 export const PTE_FRAME_HI = 0xfffff;
-export const PTE_FRAME_LO: number = 0xfffff000 | 0;
 
 /**
  * Bits of the low word that a guest may not set: PWT, PCD and PAT of an L1 entry (L1_DISALLOW_MASK of a domain without devices);

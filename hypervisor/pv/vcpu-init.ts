@@ -1,7 +1,7 @@
 /** What controls a PV vcpu, and the state in which it starts (arch_set_info_guest; xc_dom_x86.c's vcpu_x86_64 and vcpu_x86_32). */
 import * as A from "../../cpu/arena.ts";
 import { DELIVERY_PV, INTERCEPT_CPUID, NESTED_NONE } from "../../cpu/core.ts";
-import { setFlags } from "../../cpu/flags.ts";
+import { FLAG_IF, setFlags } from "../../cpu/flags.ts";
 import { XSTATE_SSE, XSTATE_X87 } from "../../cpu/fpu/xsave.ts";
 import * as B from "../../cpu/system/bits.ts";
 import { loadSegmentRaw, loadTableRaw, resetCore, updateMode } from "../../cpu/system/mode.ts";
@@ -17,7 +17,6 @@ import { syscallInEngine } from "./exits.ts";
 export const GDT_LIMIT = 0xefff;
 /** FLAT_KERNEL_CS64, FLAT_KERNEL_SS64 and the 32-bit flat selectors (public/arch-x86/xen-x86_64.h, xen-x86_32.h). */
 export const FLAT_CS64 = 0xe033;
-export const FLAT_DS64 = 0;
 export const FLAT_SS64 = 0xe02b;
 export const FLAT_CS32 = 0xe019;
 export const FLAT_DS32 = 0xe021;
@@ -28,11 +27,10 @@ const DATA_R3 = 0xc0f3;
 const CODE32_R1 = 0xc0bb;
 const DATA_R1 = 0xc0b3;
 
-const CR0_PV = B.CR0_PE | 0x2 | 0x10 | 0x20 | 0x10000 | 0x40000 | B.CR0_PG;
-/** PAE, MCE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, and PCIDE, by which kernel and user mode of a vcpu keep their translations apart. */
-const CR4_PV = 0x20 | 0x40 | 0x80 | 0x200 | 0x400 | 0x10000 | 0x20000;
+const CR0_PV = B.CR0_PE | B.CR0_MP | B.CR0_ET | B.CR0_NE | B.CR0_WP | B.CR0_AM | B.CR0_PG;
+/** With PCIDE, by which kernel and user mode of a vcpu keep their translations apart. */
+const CR4_PV = B.CR4_PAE | B.CR4_MCE | B.CR4_PGE | B.CR4_OSFXSR | B.CR4_OSXMMEXCPT | B.CR4_FSGSBASE | B.CR4_PCIDE;
 const EFER_PV = B.EFER_SCE | B.EFER_LME | B.EFER_LMA | B.EFER_NXE;
-const FLAG_IF = 0x200;
 /** Ends before the offset of the I/O bitmap. */
 const TSS_LIMIT = 0x65;
 
@@ -78,7 +76,7 @@ export function resetPvVcpu(vcpu: Vcpu): void {
   setFlags(core, FLAG_IF | 2);
 }
 
-/** Where a PV domain starts: 64-bit values as low and high words. */
+/** Where a PV domain starts. */
 export interface PvStart {
   readonly rip: bigint;
   readonly rsp: bigint;

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { afterAll, describe, expect, it } from "vitest";
 import { debianGuests } from "../support/debian.ts";
-import { type GuestConfig, LINUX_TROUBLE, RunFolder } from "../support/guest-run.ts";
+import { type GuestConfig, LINUX_TROUBLE, RunFolder, shellSession } from "../support/guest-run.ts";
 
 const debian = await debianGuests();
 const missing = "missing" in debian ? debian.missing : undefined;
@@ -22,14 +22,6 @@ const linux = (flavour: "cloud" | "generic", more: Partial<GuestConfig> = {}, ex
   extra: `console=hvc0 xen_legacy_crash ${extra}`,
   ...more,
 });
-
-/** A script: at each prompt a command, and what it must show. */
-const session = (...steps: (readonly [command: string, shows?: string])[]): string =>
-  steps
-    .map(
-      ([command, shows]) => `expect /root #\nsend "${command}\\n"\n${shows === undefined ? "" : `expect ${shows}\n`}`,
-    )
-    .join("");
 
 const POWEROFF = ["poweroff -f"] as const;
 
@@ -59,7 +51,12 @@ describe.skipIf(missing !== undefined)(`Debian's kernels as PV${missing === unde
       `${flavour}: ${vcpus} vcpus on ${pcpus} physical CPUs come to a shell, work, and power off`,
       async () => {
         const run = await folder.run([linux(flavour, { vcpus })], ["--pcpus", String(pcpus), ...LIMIT], {
-          script: session(["cat /sys/hypervisor/guest_type", "^PV\\s"], ["nproc", `^${vcpus}\\s`], ...WORK, POWEROFF),
+          script: shellSession(
+            ["cat /sys/hypervisor/guest_type", "^PV\\s"],
+            ["nproc", `^${vcpus}\\s`],
+            ...WORK,
+            POWEROFF,
+          ),
           report: true,
         });
         expect(run.stderr).toMatch(new RegExp(`${flavour} \\(domain 1\\): poweroff at cycle \\d+`));
@@ -78,7 +75,7 @@ describe.skipIf(missing !== undefined)(`Debian's kernels as PV${missing === unde
     "reboot, and end in a crash at a panic",
     async () => {
       const run = await folder.run([linux("cloud", { more: ['on_reboot = "restart"'] })], LIMIT, {
-        script: session(["reboot -f"], ["uptime", "up 0 min"], ["echo c > /proc/sysrq-trigger", "Kernel panic"]),
+        script: shellSession(["reboot -f"], ["uptime", "up 0 min"], ["echo c > /proc/sysrq-trigger", "Kernel panic"]),
       });
       expect(run.stderr).toContain("restarted as domain 2");
       expect(run.stderr).toMatch(/cloud \(domain 2\): crash at cycle/);

@@ -2,7 +2,7 @@
 
 import { afterAll, describe, expect, it } from "vitest";
 import { debianGuests } from "../support/debian.ts";
-import { type GuestConfig, LINUX_TROUBLE, RunFolder } from "../support/guest-run.ts";
+import { type GuestConfig, LINUX_TROUBLE, RunFolder, shellSession } from "../support/guest-run.ts";
 
 const debian = await debianGuests();
 const missing = "missing" in debian ? debian.missing : undefined;
@@ -22,14 +22,6 @@ const linux = (flavour: "cloud" | "generic", more: Partial<GuestConfig> = {}, ex
   ...more,
 });
 
-/** A script: at each prompt a command, and what it must show. */
-const session = (...steps: (readonly [command: string, shows?: string])[]): string =>
-  steps
-    .map(
-      ([command, shows]) => `expect /root #\nsend "${command}\\n"\n${shows === undefined ? "" : `expect ${shows}\n`}`,
-    )
-    .join("");
-
 const POWEROFF = ["poweroff -f"] as const;
 
 describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined ? "" : ` (${missing})`}`, () => {
@@ -43,7 +35,7 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
       `${flavour}: ${vcpus} vcpus on ${pcpus} physical CPUs come to a shell, answer, and power off`,
       async () => {
         const run = await folder.run([linux(flavour, { vcpus })], ["--pcpus", String(pcpus), ...LIMIT], {
-          script: session(
+          script: shellSession(
             ["cat /sys/hypervisor/guest_type", "^PVH"],
             ["nproc", `^${vcpus}\\s`],
             ["dmesg | grep -c FIFO-based", "^1\\s"],
@@ -86,7 +78,7 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
     async () => {
       const guest = linux("cloud", { more: ['on_reboot = "restart"'] }, "xen.fifo_events=0");
       const run = await folder.run([guest], ["--cpu-model", "x86-64-v3", ...LIMIT], {
-        script: session(
+        script: shellSession(
           ["dmesg | grep ABI", "Using 2-level ABI"],
           ["grep -c ' avx2 ' /proc/cpuinfo", "^1"],
           ["reboot -f"],
@@ -108,7 +100,7 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
       const memory = "/sys/devices/system/xen_memory/xen_memory0";
       const guest = linux("cloud", { more: ["maxmem = 320", 'on_reboot = "destroy"'] });
       const run = await folder.run([guest], LIMIT, {
-        script: session(
+        script: shellSession(
           // What memory says, less the page at 0 and the hole below 1 MiB.
           [`cat ${memory}/info/current_kb`, "^261756\\s"],
           [`echo 150000 > ${memory}/target_kb; sleep 2; cat ${memory}/info/current_kb`, "^150000\\s"],
@@ -131,7 +123,7 @@ describe.skipIf(missing !== undefined)(`Debian's kernels${missing === undefined 
       `${flavour}: come to a shell without ACPI, answer, keep time, and power off`,
       async () => {
         const run = await folder.run([linux(flavour, {}, "acpi=off")], LIMIT, {
-          script: session(
+          script: shellSession(
             ["cat /sys/hypervisor/guest_type", "^PVH"],
             ["cat /sys/devices/system/clockevents/clockevent0/current_device", "^pit"],
             ["grep -q 'XT-PIC *timer' /proc/interrupts && echo ticks", "^ticks"],

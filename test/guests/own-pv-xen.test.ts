@@ -1,46 +1,10 @@
 // Our own PV kernel under our own hypervisor. What its works expect is what a real Xen 4.17.7 answered the same kernel as a
 // domU; a work is right when nothing of it failed.
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { CpuVendor, RunOutcome } from "../../src/machine/api.ts";
-import { Machine } from "../../src/machine/machine.ts";
+import { failures, type OwnRun, runOwnKernel } from "../support/own-kernel.ts";
 
-const kernel = new Uint8Array(readFileSync(new URL("../../guests/pv/pv.elf", import.meta.url)));
-const MIB = 2 ** 20;
-
-interface Run {
-  outcome: RunOutcome;
-  reason: string;
-  text: string;
-  cycle: number;
-}
-
-async function run(
-  cmdline: string,
-  options: { vcpus?: number; pcpus?: number; cpu?: CpuVendor; input?: string } = {},
-): Promise<Run> {
-  const { vcpus = 2, pcpus = 1, cpu = "intel", input } = options;
-  const machine = await Machine.create({
-    pcpus,
-    cpu,
-    domains: [{ name: "own", type: "pv", kernel, memory: 64 * MIB, vcpus, cmdline }],
-  });
-  let text = "";
-  let reason = "";
-  machine.onLog((line) => {
-    reason ||= /d1 \(own\) (\w+)/.exec(line)?.[1] ?? "";
-  });
-  machine.console(1).onOutput((bytes) => {
-    text += Buffer.from(bytes).toString("latin1");
-  });
-  if (input !== undefined) machine.console(1).input(new TextEncoder().encode(input));
-  const outcome = machine.run({ maxCycles: 300e6 });
-  expect((machine as Machine).audit()).toEqual([]);
-  return { outcome, reason, text, cycle: machine.cycle };
-}
-
-const failures = (text: string): string[] =>
-  text.split("\n").filter((line) => line.startsWith("FAIL") || line.startsWith("panic"));
+const run = (cmdline: string, options?: Parameters<typeof runOwnKernel>[2]): Promise<OwnRun> =>
+  runOwnKernel("pv", cmdline, options);
 
 describe("the PV kernel under Xen", () => {
   for (const cpu of ["intel", "amd"] as const)

@@ -1,48 +1,10 @@
 // Our own PVH kernel under our own hypervisor: each work checks itself against what Xen 4.17 answers, and a
 // work is right when nothing of it failed. What a work proves stands in guests/README.md and at the top of its source.
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { CpuVendor, RunOutcome } from "../../src/machine/api.ts";
-import { Machine } from "../../src/machine/machine.ts";
+import { failures, type OwnRun, runOwnKernel } from "../support/own-kernel.ts";
 
-const kernel = new Uint8Array(readFileSync(new URL("../../guests/pvh/pvh.elf", import.meta.url)));
-const MIB = 2 ** 20;
-
-interface Run {
-  outcome: RunOutcome;
-  reason: string;
-  text: string;
-  log: string;
-  cycle: number;
-}
-
-async function run(
-  cmdline: string,
-  options: { vcpus?: number; pcpus?: number; cpu?: CpuVendor; input?: string } = {},
-): Promise<Run> {
-  const { vcpus = 2, pcpus = 1, cpu = "intel", input } = options;
-  const machine = await Machine.create({
-    pcpus,
-    cpu,
-    domains: [{ name: "own", type: "pvh", kernel, memory: 64 * MIB, vcpus, cmdline }],
-  });
-  let text = "";
-  let log = "";
-  machine.onLog((line) => {
-    log += `${line}\n`;
-  });
-  machine.console(1).onOutput((bytes) => {
-    text += Buffer.from(bytes).toString("latin1");
-  });
-  if (input !== undefined) machine.console(1).input(new TextEncoder().encode(input));
-  const outcome = machine.run({ maxCycles: 300e6 });
-  const reason = /d1 \(own\) (\w+)/.exec(log)?.[1] ?? "";
-  return { outcome, reason, text, log, cycle: machine.cycle };
-}
-
-function failures(text: string): string[] {
-  return text.split("\n").filter((line) => line.startsWith("FAIL") || line.startsWith("panic"));
-}
+const run = (cmdline: string, options?: Parameters<typeof runOwnKernel>[2]): Promise<OwnRun> =>
+  runOwnKernel("pvh", cmdline, options);
 
 describe("the PVH kernel under Xen", () => {
   for (const cpu of ["intel", "amd"] as const) {

@@ -78,6 +78,14 @@ export class RunFolder {
   }
 }
 
+/** A script: at each prompt of the initramfs' shell a command, and what it must show. */
+export const shellSession = (...steps: readonly (readonly [command: string, shows?: string])[]): string =>
+  steps
+    .map(
+      ([command, shows]) => `expect /root #\nsend "${command}\\n"\n${shows === undefined ? "" : `expect ${shows}\n`}`,
+    )
+    .join("");
+
 /** What must not stand on a Linux console. */
 export const LINUX_TROUBLE: RegExp =
   /BUG:|WARNING: (?!See http)|Call Trace|Oops:|general protection|segfault|\bstalls?\b|lockup|unchecked MSR|Unhandled|nobody cared|panic/i;

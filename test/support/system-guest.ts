@@ -4,19 +4,11 @@
  */
 import { readFileSync } from "node:fs";
 import * as A from "../../cpu/arena.ts";
-import {
-  BUS_DONE,
-  type Bus,
-  type Clock,
-  Core,
-  CoreGroup,
-  EXIT_DEADLINE,
-  EXIT_IDLE,
-  EXIT_NAMES,
-} from "../../cpu/core.ts";
+import { BUS_DONE, type Bus, Core, CoreGroup, EXIT_DEADLINE, EXIT_IDLE, EXIT_NAMES } from "../../cpu/core.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import { ApicBus, LocalApic } from "../../cpu/system/apic.ts";
 import { setPvhState } from "../../cpu/system/mode.ts";
+import { EventClock } from "./event-clock.ts";
 
 const RAM_BYTES = 16 << 20;
 const PORT_TEXT = 0xe9;
@@ -29,27 +21,6 @@ export interface SystemRun {
   /** "exit" if it ended by itself, else the name of the engine's exit. */
   end: string;
   cycles: number;
-}
-
-/** Events by cycle, for the APIC's timer. */
-class EventClock implements Clock {
-  private readonly core: Core;
-  private events: { cycle: number; handle: number; fire: () => void }[] = [];
-  private handles = 0;
-  constructor(core: Core) {
-    this.core = core;
-  }
-  now(): number {
-    return this.core.now();
-  }
-  schedule(cycle: number, fire: () => void): number {
-    this.events.push({ cycle, handle: ++this.handles, fire });
-    this.events.sort((a, b) => a.cycle - b.cycle);
-    return this.handles;
-  }
-  cancel(handle: number): void {
-    this.events = this.events.filter((e) => e.handle !== handle);
-  }
 }
 
 /** Copies the segments of a 32-bit ELF into RAM. @returns its entry */

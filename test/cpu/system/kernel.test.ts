@@ -5,10 +5,11 @@
  */
 import { describe, expect, it } from "vitest";
 import * as A from "../../../cpu/arena.ts";
-import { type Clock, type Core, DELIVERY_NONROOT, EXIT_IDLE, NESTED_EPT } from "../../../cpu/core.ts";
+import { type Core, DELIVERY_NONROOT, EXIT_IDLE, NESTED_EPT } from "../../../cpu/core.ts";
 import { Engine } from "../../../cpu/run.ts";
 import { ApicBus, LocalApic } from "../../../cpu/system/apic.ts";
 import { setPvhState } from "../../../cpu/system/mode.ts";
+import { EventClock } from "../../support/event-clock.ts";
 import { makeMachine, peek64, poke64, Tables } from "../mmu/machine.ts";
 
 const CODE = [
@@ -27,37 +28,10 @@ const LOAD = 0x4000;
 const SYMBOLS = 0x41a8;
 const IDT = 0x5000;
 
-/** Events in the order of their cycles, fired by the loop below. */
-class TestClock implements Clock {
-  private readonly core: Core;
-  private events: { cycle: number; handle: number; fire: () => void }[] = [];
-  private handles = 0;
-  constructor(core: Core) {
-    this.core = core;
-  }
-  now(): number {
-    return this.core.now();
-  }
-  schedule(cycle: number, fire: () => void): number {
-    this.events.push({ cycle, handle: ++this.handles, fire });
-    this.events.sort((a, b) => a.cycle - b.cycle);
-    return this.handles;
-  }
-  cancel(handle: number): void {
-    this.events = this.events.filter((e) => e.handle !== handle);
-  }
-  /** Fires the next event; its cycle, or -1. */
-  next(): number {
-    const event = this.events.shift();
-    event?.fire();
-    return event?.cycle ?? -1;
-  }
-}
-
 function boot(nested: boolean): Core {
   const { core } = makeMachine();
   const engine = new Engine(core);
-  const clock = new TestClock(core);
+  const clock = new EventClock(core);
   // Under EPT guest-physical p is machine p + 1 MiB; the guest's own tables are written through that.
   const shift = nested ? 0x100000 : 0;
   const root = 0x10000;
