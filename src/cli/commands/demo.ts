@@ -48,7 +48,9 @@ async function demo(parsed: ParsedCommand): Promise<number> {
   const contender = { label: "pv", source: "guests/pv", domains: [pv.domain], sessionDomains: [pv.session] };
   const second = await runContender(contender, options, (text) => void process.stderr.write(`${text}\n`));
   runs.push(second.run);
-  process.stdout.write(`\nThe same work as PV and as PVH\n\n${formatComparison(compareRuns(runs))}\n`);
+  process.stdout.write(
+    `\nThe tour as PVH and as PV; each also checks what only its type has\n\n${formatComparison(compareRuns(runs))}\n`,
+  );
   return Math.max(first, second.exitCode);
 }
 
