@@ -14,6 +14,8 @@
  */
 export const FETCH_EPOCH = 0x800;
 export const FETCH_EPOCH_SHIFT = 36;
+/** i32, of the machine: calls of translated code until the one that is to be timed (host-profile.ts). Nothing else looks at it. */
+export const SAMPLE = 0x808;
 
 // ---- CORE: the active core's state, one 4 KiB page -------------------------------------------------------------
 export const CORE = 0x1000;

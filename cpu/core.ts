@@ -5,6 +5,7 @@
  * holds what is not a register.
  */
 import * as A from "./arena.ts";
+import type { HostProfile } from "./host-profile.ts";
 import { MmuState, TlbState } from "./mmu/state.ts";
 
 // ---- faults -------------------------------------------------------------------------------------------------------
@@ -318,6 +319,8 @@ export class CoreGroup {
   active: Core | null = null;
   readonly cores: Core[] = [];
   readonly tlb: TlbState = new TlbState();
+  /** Notes where the host's time goes; set, if at all, before the engine is made. */
+  profile: HostProfile | null = null;
   /** Set by the block cache: translated code in these bytes of RAM (arena address) is void. */
   invalidateCode: (at: number, bytes: number) => void = () => {};
   /** Set by the translator: no stamp (A.FETCH_EPOCH) that its code keeps may be taken for a new one. */

@@ -16,6 +16,7 @@ import {
   VEC_GP,
 } from "./core.ts";
 import { FLAG_RF, FLAG_TF } from "./flags.ts";
+import type { HostProfile } from "./host-profile.ts";
 import { RUN_HOT, RUN_MISS } from "./interpreter/generate.ts";
 import { linkInterpreter, makeEnvironment } from "./interpreter/link.ts";
 import { fetchSlow, rmwSlow } from "./mmu/access.ts";
@@ -81,16 +82,23 @@ export function makeTranslator(engine: Engine | null, core: Core): BlockRunner {
 export class Engine {
   readonly blocks: BlockCache;
   private readonly runner: BlockRunner;
+  private readonly profile: HostProfile | null;
 
   /**
    * @param first any core of the group that this engine will run (all share one arena)
    * @param makeRunner how blocks are executed; the generated interpreter if absent
    */
   constructor(first: Core, makeRunner?: (engine: Engine, core: Core) => BlockRunner) {
+    this.profile = first.shared.profile;
     this.blocks = new BlockCache(first);
     this.blocks.onCodePage = (frame) => setFrameAttribute(first, frame, A.FRAME_CODE);
     first.shared.invalidateCode = (address, bytes) => this.blocks.invalidate(address, bytes);
     this.runner = (makeRunner ?? makeTranslator)(this, first);
+  }
+
+  /** What translates, if the runner does. */
+  get translator(): Translator | undefined {
+    return this.runner.translator;
   }
 
   /**
@@ -98,6 +106,17 @@ export class Engine {
    * controller. @returns an EXIT_* code; details are in the arena.
    */
   run(core: Core, deadline: number): number {
+    const { profile } = this;
+    if (profile === null) return this.runTo(core, deadline);
+    profile.hypervisor.end();
+    profile.engine.begin();
+    const code = this.runTo(core, deadline);
+    profile.engine.end();
+    profile.hypervisor.begin();
+    return code;
+  }
+
+  private runTo(core: Core, deadline: number): number {
     core.activate();
     this.runner.translator?.poll();
     const { i32, f64 } = core;
@@ -147,7 +166,12 @@ export class Engine {
 
   private runBlocks(block: number): number {
     this.blocks.settle();
-    return this.runner.run(block);
+    const { profile } = this;
+    if (profile === null) return this.runner.run(block);
+    profile.engine.end();
+    const status = this.runner.run(block);
+    profile.engine.begin();
+    return status;
   }
 
   /** Runs blocks until the slice ends (-1) or an exit is due (EXIT_*). */

@@ -5,7 +5,7 @@
  *   run(block: i32) -> i32     executes blocks from RIP, beginning with `block` if it is not 0, and returns
  *     0            the slice ended at a cut (REMAINING <= 0); RIP is the next instruction
  *     1..4         H_FAULT, H_EXIT, H_EXIT_AT, H_RESTART of uop.ts; UOP is the micro-op, S_RIPBASE and BLOCK its block
- *     RUN_HOT      see there
+ *     RUN_HOT, RUN_SAMPLE    see there
  *     RUN_MISS     no block is known at RIP, or its page is not in the fetch TLB
  * At least one block is entered before the deadline is tested, so a call always makes progress.
  */
@@ -42,6 +42,8 @@ export const RUN_MISS = 5;
  * instruction, which has not been executed.
  */
 export const RUN_HOT = 6;
+/** The translation of the block in BLOCK, which has not been executed, is to be called by `chain` from outside, and timed. */
+export const RUN_SAMPLE = 7;
 /** A translated function's answer for: go on at RIP. Others are what `run` returns. */
 export const TRANSLATED_GOES_ON: number = -1;
 /** Type of translated functions: linear RIP -> status. */
@@ -148,7 +150,7 @@ const TRANSLATED: number = IMPORTS.length + 2;
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
  * `chain`, which runs translations as long as there are some, and goes on where it stops.
  */
-function warmth(w: Assembler, enter: Label): void {
+function warmth(w: Assembler, enter: Label, sampled: boolean): void {
   w.get(BLOCK);
   w.mem(MEM.i32_load, U.BLOCK_HEAT);
   w.tee(I);
@@ -158,6 +160,21 @@ function warmth(w: Assembler, enter: Label): void {
   w.op(OP.i32_lt_s);
   w.if();
   storeRip(w);
+  if (sampled) {
+    w.i32(0);
+    w.i32(0);
+    w.mem(MEM.i32_load, A.SAMPLE);
+    w.i32(1);
+    w.op(OP.i32_sub);
+    w.tee(I);
+    w.mem(MEM.i32_store, A.SAMPLE);
+    w.get(I);
+    w.op(OP.i32_eqz);
+    w.if();
+    w.i32(RUN_SAMPLE);
+    w.op(OP.return);
+    w.end();
+  }
   w.get(BLOCK);
   w.call(CHAIN);
   w.tee(ST);
@@ -340,8 +357,11 @@ function chainCode(): Uint8Array {
   return w.bytes.slice(0, w.length);
 }
 
-/** @returns the bytes of the interpreter's module for a memory of `memoryPages` pages of 64 KiB. */
-export function generateInterpreter(memoryPages: number): Uint8Array {
+/**
+ * @param sampled calls of translated code are counted down in A.SAMPLE (link.ts)
+ * @returns the bytes of the interpreter's module for a memory of `memoryPages` pages of 64 KiB.
+ */
+export function generateInterpreter(memoryPages: number, sampled = false): Uint8Array {
   const w = new Assembler();
   const e = new InterpreterEmitter(w, SCRATCH);
   reload(w);
@@ -357,7 +377,7 @@ export function generateInterpreter(memoryPages: number): Uint8Array {
   w.i32(0);
   w.get(BLOCK);
   w.mem(MEM.i32_store, A.BLOCK);
-  warmth(w, enter);
+  warmth(w, enter, sampled);
   w.i32(0);
   w.get(RIPL);
   w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);

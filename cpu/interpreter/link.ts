@@ -1,8 +1,10 @@
 /** What generated code imports: the arena's memory, the table of translated functions, the slow paths, the helpers. */
+import * as A from "../arena.ts";
 import { type Core, raise } from "../core.ts";
+import type { CalledOut, HostProfile, Sampler } from "../host-profile.ts";
 import { readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
-import { HELPERS } from "../uops/helpers.ts";
-import { generateInterpreter } from "./generate.ts";
+import { HELPER_NAMES, HELPERS } from "../uops/helpers.ts";
+import { generateInterpreter, RUN_SAMPLE, TRANSLATED_GOES_ON } from "./generate.ts";
 
 export interface Environment {
   memory: WebAssembly.Memory;
@@ -34,7 +36,95 @@ export const memoryPages = (core: Core): number => core.arena.memory.buffer.byte
 
 /** Generates and links the interpreter. */
 export function linkInterpreter(core: Core, environment: Environment): (block: number) => number {
-  const module = new WebAssembly.Module(generateInterpreter(memoryPages(core)));
-  const instance = new WebAssembly.Instance(module, { env: { ...environment } });
-  return instance.exports.run as (block: number) => number;
+  const { profile } = core.shared;
+  const module = new WebAssembly.Module(generateInterpreter(memoryPages(core), profile !== null));
+  const env = profile === null ? environment : sampledImports(core, environment, profile.fromInterpreter);
+  const { run, chain } = new WebAssembly.Instance(module, { env: { ...env } }).exports as Record<string, Code>;
+  return profile === null ? run! : sampledCode(core, profile, run!, chain!);
+}
+
+type Code = (block: number) => number;
+
+/** Imports of which some calls are timed. */
+export function sampledImports(core: Core, environment: Environment, calls: CalledOut): Environment {
+  const profile = core.shared.profile!;
+  const access = (call: Environment["read"]): Environment["read"] => {
+    return (lo, hi, size, u) => {
+      if (!calls.memory.due()) return call(lo, hi, size, u);
+      const from = profile.now();
+      const status = call(lo, hi, size, u);
+      calls.memory.add(profile.now() - from);
+      return status;
+    };
+  };
+  return {
+    ...environment,
+    read: access(environment.read),
+    write: access(environment.write),
+    rmw: access(environment.rmw),
+    helper: (number, u) => {
+      if (!calls.helpers.due()) return environment.helper(number, u);
+      const from = profile.now();
+      const status = environment.helper(number, u);
+      const elapsed = profile.now() - from;
+      calls.helpers.add(elapsed);
+      // A PV guest's hypervisor answers this one without leaving the engine.
+      if (HELPER_NAMES[number] === "SYSCALL" && core.shared.active!.pvSyscall !== null)
+        profile.noteHypercall(elapsed, calls.helpers.weight);
+      return status;
+    },
+  };
+}
+
+/**
+ * `run`, with some of the calls of `chain` and some of the stretches of interpreted code timed: A.SAMPLE counts the calls of `chain`
+ * down, and the one that reaches zero comes back here with RUN_SAMPLE. A stretch of interpreted code begins with `run` or behind a
+ * call of `chain`, and ends with the next.
+ */
+function sampledCode(core: Core, profile: HostProfile, run: Code, chain: Code): Code {
+  const { i32 } = core;
+  const { now, interpreted, translated } = profile;
+  const [SAMPLE, INSNS, BLOCK] = [A.SAMPLE >>> 2, A.INSNS >>> 2, A.BLOCK >>> 2];
+  i32[SAMPLE] = 1;
+  return (block) => {
+    /** The stretch that is timed: whose sample it is, null none; where it began; the count that is to go on behind it. */
+    let stretch: Sampler | null = null;
+    let from = 0;
+    let instructions = 0;
+    let left = 0;
+    if (interpreted.due()) {
+      stretch = interpreted;
+      left = i32[SAMPLE]!;
+      i32[SAMPLE] = 1;
+      instructions = i32[INSNS]!;
+      from = now();
+    }
+    for (;;) {
+      let status = run(block);
+      const closes = stretch !== null;
+      if (stretch !== null) {
+        profile.noteInterpreted(now() - from, i32[INSNS]! - instructions, stretch.weight);
+        stretch = null;
+        i32[SAMPLE] = left;
+      }
+      if (status !== RUN_SAMPLE) return status;
+      if (closes) status = chain(i32[BLOCK]!);
+      else {
+        left = translated.draw();
+        instructions = i32[INSNS]!;
+        from = now();
+        status = chain(i32[BLOCK]!);
+        translated.add(now() - from, i32[INSNS]! - instructions);
+        i32[SAMPLE] = left;
+        if (status === TRANSLATED_GOES_ON) {
+          stretch = translated;
+          i32[SAMPLE] = 1;
+          instructions = i32[INSNS]!;
+          from = now();
+        }
+      }
+      if (status !== TRANSLATED_GOES_ON) return status;
+      block = i32[BLOCK]!;
+    }
+  };
 }

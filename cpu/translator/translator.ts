@@ -6,8 +6,9 @@
 import type { Core } from "../core.ts";
 import { buildModule, type FunctionBody } from "../emit/assembler.ts";
 import { IMPORTS } from "../emit/emitter.ts";
+import type { HostProfile } from "../host-profile.ts";
 import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
-import { type Environment, memoryPages } from "../interpreter/link.ts";
+import { type Environment, memoryPages, sampledImports } from "../interpreter/link.ts";
 import { newFetchEpoch } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
 import { BLOCK_CALLS, BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
@@ -38,6 +39,15 @@ export interface Tuning {
 }
 const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, calls: CALLS, bound: CODE_BOUND };
 
+export interface TranslationCounts {
+  functions: number;
+  bytes: number;
+  severalPages: number;
+  modules: number;
+  dropped: number;
+  flushes: number;
+}
+
 interface Translation {
   readonly records: readonly number[];
   readonly bytes: number;
@@ -52,6 +62,9 @@ export class Translator {
   private readonly core: Core;
   private readonly cache: BlockCache;
   private readonly environment: Environment;
+  /** Of the modules: the environment, or one that times some of the calls. */
+  private readonly imports: Environment;
+  private readonly profile: HostProfile | null;
   private readonly compiler: RegionCompiler;
   private readonly tuning: Tuning;
   private readonly waiting: { translation: Translation; code: Uint8Array; hints: number[] }[] = [];
@@ -64,9 +77,10 @@ export class Translator {
   private readonly freeIndices: number[] = [];
   /** Bytes of WebAssembly code of live translations. */
   codeBytes = 0;
-  /** Counters for reports: functions and modules made, functions of several pages, translations dropped, times that everything was. */
-  readonly counts: { functions: number; severalPages: number; modules: number; dropped: number; flushes: number } = {
+  /** Counters for reports: functions made, bytes of their code, modules, functions of several pages, translations dropped, times that everything was. */
+  readonly counts: TranslationCounts = {
     functions: 0,
+    bytes: 0,
     severalPages: 0,
     modules: 0,
     dropped: 0,
@@ -78,6 +92,9 @@ export class Translator {
     this.core = core;
     this.cache = cache;
     this.environment = environment;
+    const { profile } = core.shared;
+    this.profile = profile;
+    this.imports = profile === null ? environment : sampledImports(core, environment, profile.fromTranslated);
     this.compiler = new RegionCompiler(core);
     cache.initialHeat = this.tuning.warm;
     cache.onForget = (record) => this.forget(record);
@@ -94,10 +111,13 @@ export class Translator {
       this.install();
       return;
     }
+    const from = this.profile?.now() ?? 0;
     const large = known !== undefined;
     const region = formRegion(this.core, this.cache, record, large ? LARGE : SMALL);
-    if (region === null) return;
-    const { code, hints } = this.compiler.compile(region);
+    const function_ = region === null ? null : this.compiler.compile(region);
+    this.profile?.note("translate", from);
+    if (region === null || function_ === null) return;
+    const { code, hints } = function_;
     if (this.codeBytes + code.length > this.tuning.bound) this.flush();
     this.remember(region, code, hints, large);
     if (this.waiting.length >= this.tuning.batch) this.install();
@@ -138,6 +158,7 @@ export class Translator {
     this.waited = 0;
     const batch = this.waiting.splice(0).filter((w) => !w.translation.dropped);
     if (batch.length === 0) return;
+    const from = this.profile?.now() ?? 0;
     const functions: FunctionBody[] = batch.map((w, n) => ({
       name: `f${n}`,
       type: TRANSLATED_TYPE,
@@ -146,7 +167,7 @@ export class Translator {
       hints: w.hints,
     }));
     const module = new WebAssembly.Module(buildModule(memoryPages(this.core), IMPORTS, functions));
-    const instance = new WebAssembly.Instance(module, { env: { ...this.environment } });
+    const instance = new WebAssembly.Instance(module, { env: { ...this.imports } });
     const { table } = this.environment;
     batch.forEach(({ translation }, n) => {
       const entry = translation.records[0]!;
@@ -163,6 +184,8 @@ export class Translator {
     });
     this.counts.functions += batch.length;
     this.counts.modules++;
+    this.counts.bytes += batch.reduce((sum, { code }) => sum + code.length, 0);
+    this.profile?.note("compile", from);
   }
 
   /** The bytes of `record` have changed, or (-1) all records go away. */

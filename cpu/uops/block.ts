@@ -20,6 +20,7 @@ import {
 } from "../decode/instruction.ts";
 import { MN_BSF, MN_BSR, MN_LZCNT, MN_NOP, MN_PREFETCHW, MN_TZCNT } from "../decode/mnemonics.ts";
 import { ROW_FEATURE, ROW_FLAGS } from "../decode/table.ts";
+import type { HostProfile } from "../host-profile.ts";
 import { cpuModel, VENDOR_AMD } from "../system/cpu-model.ts";
 import { featureSet } from "../system/features.ts";
 import { BlockBuilder, LIFTERS, type Lifter } from "./builder.ts";
@@ -59,6 +60,7 @@ interface CrossingBlock {
 export class BlockCache {
   private readonly core: Core;
   private readonly builder: BlockBuilder;
+  private readonly profile: HostProfile | null;
   private readonly ins: Instruction = new Instruction();
   private at: number = A.STREAM;
   /** Block record by key(arena address, MODE). */
@@ -81,6 +83,7 @@ export class BlockCache {
   constructor(core: Core) {
     this.core = core;
     this.builder = new BlockBuilder(core);
+    this.profile = core.shared.profile;
   }
 
   private key(arenaAddress: number, mode: number): number {
@@ -107,7 +110,12 @@ export class BlockCache {
       if (second === seam.secondPage) return seam.record;
       this.crossing.delete(key);
     }
-    return this.build(from, mode, key, secondPage);
+    const { profile } = this;
+    if (profile === null) return this.build(from, mode, key, secondPage);
+    profile.beginBlock();
+    const record = this.build(from, mode, key, secondPage);
+    profile.endBlock();
+    return record;
   }
 
   /** Forgets every block and reuses the stream. */
@@ -260,8 +268,11 @@ export class BlockCache {
     let count = 0;
     let second = -1;
     const offsets = this.offsets;
+    const timed = this.profile?.splits === true ? this.profile : null;
     while (!b.ended) {
+      timed?.beginDecode();
       let status = decode(ins, core.u8, at, pageEnd, codeSize);
+      timed?.endDecode();
       if (status === DECODE_MORE) {
         if (count > 0) break;
         // The instruction may cross the page: decode it from a copy of the bytes on both sides.

@@ -1,6 +1,7 @@
 /** What `run` and `demo` share: a machine from configurations, a session on the terminal, log, report and table. */
 
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { PerformanceObserver } from "node:perf_hooks";
 import type {
   ConfigWarning,
   CpuLevel,
@@ -22,6 +23,9 @@ import { version } from "./package-files.ts";
 import { Progress } from "./progress.ts";
 import { Session, type SessionDomain } from "./session.ts";
 import { Terminal } from "./terminal.ts";
+
+/** When Node and the command's modules had been loaded; milliseconds, as all times of performance.now, from the start of the process. */
+const STARTED: number = performance.now();
 
 /** Exit codes of a process that a signal ended, as shells count them. */
 const SIGNAL_EXIT: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
@@ -84,7 +88,7 @@ export function readScript(file: string): Script {
 export async function createMachine(
   loadFactory: () => Promise<MachineFactory>,
   options: Omit<MachineRunOptions, "sessionDomains">,
-  label = "",
+  { label = "", hostClock }: { label?: string; hostClock?: () => number } = {},
 ): Promise<MachineApi> {
   const progress = new Progress(options.quiet !== true);
   try {
@@ -97,10 +101,32 @@ export async function createMachine(
       ...(options.cpu !== undefined && { cpu: options.cpu }),
       ...(options.cpuModel !== undefined && { cpuModel: options.cpuModel }),
       ...(options.onWarning !== undefined && { onWarning: options.onWarning }),
+      ...(hostClock !== undefined && { hostClock }),
       onProgress: (step, fraction) => progress.update(`${label}${step}`, fraction),
     });
   } finally {
     progress.done();
+  }
+}
+
+/** Counts V8's garbage collections. */
+class Collections {
+  private readonly found = { count: 0, seconds: 0 };
+  private readonly observer: PerformanceObserver = new PerformanceObserver((list) => this.note(list.getEntries()));
+
+  constructor() {
+    this.observer.observe({ entryTypes: ["gc"] });
+  }
+
+  end(): { count: number; seconds: number } {
+    this.note(this.observer.takeRecords());
+    this.observer.disconnect();
+    return this.found;
+  }
+
+  private note(entries: readonly { duration: number }[]): void {
+    this.found.count += entries.length;
+    for (const { duration } of entries) this.found.seconds += duration / 1000;
   }
 }
 
@@ -119,8 +145,10 @@ export async function runMachine(
   const log = options.logFile === undefined ? undefined : openOutput(options.logFile, "--log");
   const report = options.reportFile === undefined ? undefined : openOutput(options.reportFile, "--report");
   const record = options.recordFile === undefined ? undefined : openOutput(options.recordFile, "--record");
-  const machine = await createMachine(loadFactory, options);
-  const loadSeconds = (performance.now() - start) / 1000;
+  const reports = report !== undefined || options.table === true;
+  const collections = reports ? new Collections() : undefined;
+  const machine = await createMachine(loadFactory, options, reports ? { hostClock: () => performance.now() } : {});
+  const ready = performance.now();
 
   let atLineStart = true;
   const say = (text: string): void => {
@@ -188,16 +216,22 @@ export async function runMachine(
     terminal?.close();
     for (const signal of signals) process.off(signal, onSignal);
   }
-  const wallSeconds = (performance.now() - runStart) / 1000;
+  const end = performance.now();
 
   options.onReport?.(machine.report());
-  if (report !== undefined || options.table === true) {
+  if (reports) {
     const full = withHost(machine.report(), {
       command: ["xenoscope", ...process.argv.slice(2)],
       exitCode,
       version: version(),
-      wallSeconds,
-      loadSeconds,
+      wallSeconds: (end - runStart) / 1000,
+      loadSeconds: (ready - start) / 1000,
+      startupSeconds: STARTED / 1000,
+      readySeconds: ready / 1000,
+      totalSeconds: end / 1000,
+      waitingSeconds: session.waited / 1000,
+      garbageCollection: collections!.end(),
+      work: machine.hostWork(),
     });
     if (report !== undefined) append(report, options.reportFile!, `${JSON.stringify(full, null, 2)}\n`);
     if (options.table === true) process.stdout.write(`${atLineStart ? "" : "\n"}\n${formatTable(full)}\n`);

@@ -68,6 +68,8 @@ export class Session {
   readonly #seenShutdown = new Set<number>();
   /** Console that live input goes to: the chosen one, or the only one. */
   readonly #inputName: string | undefined;
+  /** Milliseconds that the host has waited: for input, for real time, or just to let input and output have their turn. */
+  waited = 0;
   #matched = false;
   #crashed = false;
   #stopCode: number | undefined;
@@ -149,7 +151,7 @@ export class Session {
         return EXIT_LIMIT;
       }
       if (outcome === "blocked") {
-        await turn();
+        await this.#wait(turn());
         if (!this.#inputOpen) {
           this.#output.message(
             `stopped at cycle ${this.#machine.cycle}: every vcpu sleeps and nothing is left to wake one`,
@@ -157,16 +159,16 @@ export class Session {
           this.#sayUnmet();
           return this.#crashed ? EXIT_CRASH : EXIT_LIMIT;
         }
-        await this.#pause(Math.min(deadline - performance.now(), 1000));
+        await this.#wait(this.#pause(Math.min(deadline - performance.now(), 1000)));
         continue;
       }
       const cycles = this.#machine.cycle - startCycle;
       if (this.#options.realtime) {
         const ahead = (cycles / this.#machine.frequency) * 1000 - (performance.now() - sliceStart);
-        if (ahead > 1) await this.#pause(ahead);
-        else await turn();
+        if (ahead > 1) await this.#wait(this.#pause(ahead));
+        else await this.#wait(turn());
       } else {
-        await turn();
+        await this.#wait(turn());
       }
       const seconds = (performance.now() - sliceStart) / 1000;
       const wanted = seconds > 0 ? (cycles * LOOK_EVERY) / seconds : slice * 2;
@@ -268,6 +270,12 @@ export class Session {
     const bytes = encoder.encode(`${name}| ${line}\n`);
     if (this.#options.console === undefined) this.#output.console(bytes);
     this.#output.log?.(bytes);
+  }
+
+  async #wait(until: Promise<void>): Promise<void> {
+    const from = performance.now();
+    await until;
+    this.waited += performance.now() - from;
   }
 
   async #pause(milliseconds: number): Promise<void> {

@@ -8,7 +8,7 @@
 
 import type { CpuLevel } from "../../cpu/system/cpu-model.ts";
 import type { CpuidRule } from "../../hypervisor/hvm/cpu-policy.ts";
-import type { MachineReport } from "../report/schema.ts";
+import type { HostWork, MachineReport } from "../report/schema.ts";
 
 /**
  * What executes the guests: the generated interpreter with translation of warm code (the default), the interpreter alone, its
@@ -97,6 +97,11 @@ export interface MachineConfig {
   domains: readonly DomainConfig[];
   /** Called, while the machine is made, for each rule of a domain's `cpuid` that is not honoured, wholly or in part. */
   onWarning?: (warning: ConfigWarning) => void;
+  /**
+   * The host's clock in milliseconds, such as `() => performance.now()`: with it the machine notes where the host's time goes
+   * (`hostWork`). The run is the same with it and without.
+   */
+  hostClock?: () => number;
   /** Called during long loads: what is being done, and how far it is (0..1). */
   onProgress?: (step: string, fraction: number) => void;
 }
@@ -162,6 +167,8 @@ export interface MachineApi {
   restart(domid: number): Promise<number>;
   /** Everything counted so far; no host-dependent value in it. */
   report(): MachineReport;
+  /** Where the host's time went so far; null without `hostClock`. */
+  hostWork(): HostWork | null;
 }
 
 /**

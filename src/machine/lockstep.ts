@@ -5,7 +5,7 @@
  * in smaller strides (cpu/reference/lockstep.ts). Costs twice the memory and the reference's time.
  */
 import { describeDifference, differences, narrow, type Side } from "../../cpu/reference/lockstep.ts";
-import type { MachineReport } from "../report/schema.ts";
+import type { HostWork, MachineReport } from "../report/schema.ts";
 import type { DomainConsole, DomainStatus, MachineApi, RunLimits, RunOutcome } from "./api.ts";
 
 /** Cycles between comparisons. */
@@ -136,6 +136,11 @@ export class LockstepMachine implements MachineApi {
     await this.second.restart(domid);
     this.operations.push({ cycle, apply: (machine) => void machine.restart(domid) });
     return next;
+  }
+
+  /** Of both machines; the counts are the translator's. */
+  hostWork(): HostWork | null {
+    return this.first.hostWork();
   }
 
   report(): MachineReport {

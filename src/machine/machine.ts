@@ -12,7 +12,7 @@ import { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { auditMemory } from "../../hypervisor/memory/audit.ts";
 import { runMachine } from "../../hypervisor/run.ts";
 import { CPU_FREQUENCY } from "../../hypervisor/time/frequency.ts";
-import type { DomainReport, MachineReport } from "../report/schema.ts";
+import type { DomainReport, HostWork, MachineReport } from "../report/schema.ts";
 import {
   CPU_LEVELS,
   type CpuidRule,
@@ -29,6 +29,7 @@ import {
   type RunOutcome,
 } from "./api.ts";
 import { buildDomain, framesOf, type PreparedDomain, prepareDomain } from "./build-domain.ts";
+import { HostWatch } from "./host-work.ts";
 import { type InspectableMachine, LockstepMachine } from "./lockstep.ts";
 import { domainReport, machineReport } from "./report.ts";
 
@@ -57,6 +58,8 @@ export class Machine implements InspectableMachine {
   readonly memory: number;
   readonly frequency: number = CPU_FREQUENCY;
   private readonly hypervisor: Hypervisor;
+  private readonly engine: Engine;
+  private readonly watch: HostWatch | null;
   /** xenstored and xenconsoled. */
   private readonly daemons: Daemons;
   private readonly engineName: EngineName;
@@ -65,12 +68,14 @@ export class Machine implements InspectableMachine {
   private readonly prepared: Map<number, PreparedDomain> = new Map();
   private readonly gone: Map<number, { status: DomainStatus; report: DomainReport }> = new Map();
 
-  private constructor(config: MachineConfig, memory: number) {
+  private constructor(config: MachineConfig, memory: number, watch: HostWatch | null) {
     this.memory = memory;
+    this.watch = watch;
     this.engineName = config.engine ?? "translator";
     this.vendor = config.cpu ?? "intel";
     const arena = new Arena(memory);
     const group = new CoreGroup();
+    group.profile = watch?.profile ?? null;
     let engine: Engine | undefined;
     this.hypervisor = new Hypervisor({
       arena,
@@ -81,6 +86,7 @@ export class Machine implements InspectableMachine {
       ...(config.cpuModel !== undefined && { cpuLevel: config.cpuModel }),
     });
     engine = new Engine(this.hypervisor.xenCore, RUNNERS[this.engineName]);
+    this.engine = engine;
     this.daemons = new Daemons(this.hypervisor);
     this.hypervisor.onShutdown = (domain) => this.daemons.shutdown(domain);
   }
@@ -92,8 +98,13 @@ export class Machine implements InspectableMachine {
       throw new MachineConfigError(`a machine has 1 to ${MAX_PCPUS} physical CPUs, not ${pcpus}`, "machine");
     checkCpuModels(config);
     if (config.domains.length === 0) throw new MachineConfigError("a machine needs at least one domain", "machine");
-    const prepared: PreparedDomain[] = [];
-    for (const domain of config.domains) prepared.push(await prepareDomain(domain, config.onProgress));
+    const watch = config.hostClock === undefined ? null : new HostWatch(config.hostClock);
+    const prepare = async (): Promise<PreparedDomain[]> => {
+      const domains: PreparedDomain[] = [];
+      for (const domain of config.domains) domains.push(await prepareDomain(domain, config.onProgress));
+      return domains;
+    };
+    const prepared = await (watch === null ? prepare() : watch.unpack(prepare));
     let frames = prepared.reduce((sum, p) => sum + framesOf(p), XEN_FRAMES);
     if (prepared.some((p) => p.plan.pv !== null)) frames += m2pFrames(frames);
     const needed = (frames * FRAME + MIB - 1) / MIB;
@@ -109,14 +120,16 @@ export class Machine implements InspectableMachine {
     config.onProgress?.("building", 0);
     let warned = false;
     const build = (engine: EngineName): Machine => {
-      const machine = new Machine({ ...config, engine }, memory);
+      const machine = new Machine({ ...config, engine }, memory, watch);
       for (const p of prepared) machine.add(p);
       // Of machines in lockstep the first speaks.
       if (config.onWarning !== undefined && !warned) machine.warn(config.onWarning);
       warned = true;
       return machine;
     };
-    const machine = config.engine === "lockstep" ? new LockstepMachine(build) : build(config.engine ?? "translator");
+    const make = (): MachineApi =>
+      config.engine === "lockstep" ? new LockstepMachine(build) : build(config.engine ?? "translator");
+    const machine = watch === null ? make() : watch.build(make);
     config.onProgress?.("building", 1);
     return machine;
   }
@@ -160,12 +173,15 @@ export class Machine implements InspectableMachine {
 
   run(limits: RunLimits = {}): RunOutcome {
     const until = limits.maxCycles === undefined ? Infinity : this.cycle + Math.floor(limits.maxCycles);
-    return runMachine(this.hypervisor, until, limits.until);
+    this.watch?.profile.enter();
+    const outcome = runMachine(this.hypervisor, until, limits.until);
+    this.watch?.profile.leave();
+    return outcome;
   }
 
   console(domid: number): DomainConsole {
-    const domain = this.live(domid);
-    return domain.console!;
+    const console = this.live(domid).console!;
+    return this.watch === null ? console : this.watch.listening(console);
   }
 
   onLog(listener: (line: string, cycle: number) => void): void {
@@ -178,7 +194,8 @@ export class Machine implements InspectableMachine {
     this.gone.set(domid, { status: statusOf(domain), report: domainReport(domain) });
     this.daemons.release(domain);
     this.hypervisor.destroyDomain(domain);
-    return this.add(this.prepared.get(domid)!).domid;
+    const add = (): Domain => this.add(this.prepared.get(domid)!);
+    return (this.watch === null ? add() : this.watch.build(add)).domid;
   }
 
   inspect(): Readonly<Record<string, string>> {
@@ -214,6 +231,10 @@ export class Machine implements InspectableMachine {
     const domain = this.hypervisor.domain(domid);
     if (domain === null) throw new RangeError(`there is no domain ${domid}`);
     return domain;
+  }
+
+  hostWork(): HostWork | null {
+    return this.watch?.work(this.engine) ?? null;
   }
 
   report(): MachineReport {

@@ -5,6 +5,7 @@ import {
   COUNT_DTLB_MISS,
   COUNT_FETCH_MISS,
   COUNT_FLUSH,
+  COUNT_WALK,
   FAULT_COUNTS,
   INSTRET,
 } from "../../cpu/arena.ts";
@@ -92,6 +93,7 @@ export function domainReport(domain: Domain): DomainReport {
     tlb: {
       misses: counted(domain, COUNT_DTLB_MISS) + counted(domain, COUNT_FETCH_MISS),
       flushes: counted(domain, COUNT_FLUSH),
+      walks: counted(domain, COUNT_WALK),
     },
   };
 }

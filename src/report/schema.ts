@@ -82,6 +82,8 @@ export interface TlbCount {
   misses: number;
   /** Times that all translations of an address space were dropped. */
   flushes: number;
+  /** Walks of the guest's page tables; a miss that the fetch of a page already known ends needs none. */
+  walks: number;
 }
 
 export interface MachineReport {
@@ -110,6 +112,61 @@ export interface MachineReport {
   };
 }
 
+/** Seconds of the host by what was done while a machine was made and ran. None is negative. */
+export interface WorkSeconds {
+  /** Unpacking kernels and ramdisks; making engine and domains. */
+  unpack: number;
+  build: number;
+  /** Bytes to instructions, and instructions to micro-ops in the cache of blocks. */
+  decode: number;
+  lift: number;
+  /** Micro-ops to WebAssembly; V8's compiler, as far as it keeps the machine waiting. */
+  translate: number;
+  compile: number;
+  /** In interpreted and in translated code. */
+  interpret: number;
+  translated: number;
+  /** What either calls: accesses that miss the TLB, with their page walks; instructions that are TypeScript. */
+  memory: number;
+  helpers: number;
+  /** Exceptions, interrupts, single steps, looking up blocks. */
+  engine: number;
+  hypervisor: number;
+  /** In those who listen to the guests' consoles. */
+  console: number;
+}
+
+/** What the host did for a machine. Depends on host and clock: no guest sees it, and no two runs are alike. */
+export interface HostWork {
+  seconds: WorkSeconds;
+  /** Blocks that were decoded and lifted. */
+  blocks: number;
+  /** Functions that were translated, modules they came in, bytes of their WebAssembly, and of what is still there. */
+  regions: number;
+  modules: number;
+  codeBytes: number;
+  liveCodeBytes: number;
+  /** Regions dropped because their code changed or there was too much, and times that all were. */
+  regionsDropped: number;
+  codeFlushes: number;
+  /** Share of the instructions that translated code executed, 0 to 1; an estimate. */
+  translatedShare: number;
+}
+
+/** All of the command's wall time, in seconds; the parts add up to `total`. docs/performance.md tells how each is had. */
+export interface HostSeconds extends WorkSeconds {
+  /** From the start of the process to the end of the run. */
+  total: number;
+  /** Node and the command's modules. */
+  startup: number;
+  /** Configuration, files, the machine's modules. */
+  load: number;
+  /** For input, for real time, for the terminal. */
+  waiting: number;
+  /** What is left. */
+  other: number;
+}
+
 export interface HostReport {
   /** The command, word by word. */
   command: string[];
@@ -125,6 +182,13 @@ export interface HostReport {
   mips: number;
   /** Peak resident set of the process, bytes. */
   peakMemory: number;
+  /** Absent where the machine was given no clock. */
+  seconds?: HostSeconds | undefined;
+  work?: (Omit<HostWork, "seconds"> & { microsecondsPerBlock: number }) | undefined;
+  /** Seconds of processor time of all threads; V8 compiles in several. */
+  processor: { user: number; system: number };
+  /** Garbage collections: how many, and the seconds that they took within the other parts. */
+  garbageCollection: { count: number; seconds: number };
 }
 
 export interface Report extends MachineReport {
@@ -148,7 +212,34 @@ const domain: z.ZodType<DomainReport> = z.object({
   faults: z.array(z.object({ vector: z.number().int().min(0).max(31), name: z.string(), count })),
   exits: z.array(z.object({ reason: z.string(), count })),
   pageTableUpdates: count,
-  tlb: z.object({ misses: count, flushes: count }),
+  tlb: z.object({ misses: count, flushes: count, walks: count }),
+});
+
+const seconds: z.ZodNumber = z.number().nonnegative();
+
+const workSeconds = {
+  unpack: seconds,
+  build: seconds,
+  decode: seconds,
+  lift: seconds,
+  translate: seconds,
+  compile: seconds,
+  interpret: seconds,
+  translated: seconds,
+  memory: seconds,
+  helpers: seconds,
+  engine: seconds,
+  hypervisor: seconds,
+  console: seconds,
+};
+
+const hostSeconds: z.ZodType<HostSeconds> = z.object({
+  total: seconds,
+  startup: seconds,
+  load: seconds,
+  ...workSeconds,
+  waiting: seconds,
+  other: seconds,
 });
 
 const machineShape = {
@@ -177,9 +268,25 @@ export const reportSchema: z.ZodType<Report> = z.object({
     version: z.string(),
     node: z.string(),
     platform: z.string(),
-    wallSeconds: z.number().nonnegative(),
-    loadSeconds: z.number().nonnegative(),
+    wallSeconds: seconds,
+    loadSeconds: seconds,
     mips: z.number().nonnegative(),
     peakMemory: count,
+    seconds: hostSeconds.optional(),
+    work: z
+      .object({
+        blocks: count,
+        microsecondsPerBlock: seconds,
+        regions: count,
+        modules: count,
+        codeBytes: count,
+        liveCodeBytes: count,
+        regionsDropped: count,
+        codeFlushes: count,
+        translatedShare: z.number().min(0).max(1),
+      })
+      .optional(),
+    processor: z.object({ user: seconds, system: seconds }),
+    garbageCollection: z.object({ count, seconds }),
   }),
 });

@@ -5,6 +5,7 @@
 import * as A from "../../cpu/arena.ts";
 import { type Core, CoreGroup, Core as CpuCore, DELIVERY_NONROOT, EXIT_EXCEPTION, EXIT_NAMES } from "../../cpu/core.ts";
 import { getFlags } from "../../cpu/flags.ts";
+import { type HostClock, HostProfile } from "../../cpu/host-profile.ts";
 import { newEpoch } from "../../cpu/mmu/contexts.ts";
 import { clearTlbs } from "../../cpu/mmu/tlb.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
@@ -76,7 +77,9 @@ export class BareCore {
   readonly core: Core = new CpuCore(this.arena, 0, this.group);
   readonly engine: Engine;
 
-  constructor(makeRunner?: (engine: Engine, core: Core) => BlockRunner) {
+  /** @param clock of the host: where its time goes is noted in `group.profile` */
+  constructor(makeRunner?: (engine: Engine, core: Core) => BlockRunner, clock?: HostClock) {
+    if (clock !== undefined) this.group.profile = new HostProfile(clock);
     // All the instructions that there are.
     setCpuModel(this.core, findCpuModel("intel", "x86-64-v3"));
     resetCore(this.core);

@@ -126,6 +126,10 @@ export class FakeMachine implements MachineApi {
     return this.#add(this.#guests[domid - 1]!);
   }
 
+  hostWork(): null {
+    return null;
+  }
+
   report(): MachineReport {
     const zero = { user: 0, kernel: 0, hypervisor: 0 };
     return {
@@ -154,7 +158,7 @@ export class FakeMachine implements MachineApi {
           faults: [{ vector: 14, name: "#PF", count: 7 }],
           exits: [{ reason: "vmcall", count: 2 }],
           pageTableUpdates: 0,
-          tlb: { misses: 5, flushes: 1 },
+          tlb: { misses: 5, flushes: 1, walks: 4 },
         }),
       ),
       totals: {

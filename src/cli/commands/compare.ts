@@ -33,7 +33,7 @@ export async function runContender(
 ): Promise<{ run: ComparedRun; exitCode: number }> {
   const script = options.scriptFile === undefined ? undefined : readScript(options.scriptFile);
   const { domains, label, source, sessionDomains } = contender;
-  const machine = await createMachine(loadMachineFactory, { ...options, domains }, `${label}: `);
+  const machine = await createMachine(loadMachineFactory, { ...options, domains }, { label: `${label}: ` });
   const settings: SessionOptions = {
     domains: sessionDomains,
     expect: options.expect,

@@ -1,0 +1,59 @@
+/** Where the host's time goes while a machine runs: complete, and of no influence. */
+import { readFileSync } from "node:fs";
+import { expect, it } from "vitest";
+import type { MachineApi } from "../../../src/machine/api.ts";
+import { Machine } from "../../../src/machine/machine.ts";
+
+const file = (path: string): Uint8Array =>
+  new Uint8Array(readFileSync(new URL(`../../../guests/${path}`, import.meta.url)));
+
+/** Runs a guest to its end. @returns the machine, its console, and the milliseconds of the calls of `run` */
+async function run(
+  type: "pvh" | "pv",
+  kernel: string,
+  cmdline: string,
+  hostClock?: () => number,
+): Promise<{ machine: MachineApi; text: string; wall: number }> {
+  const machine = await Machine.create({
+    domains: [{ name: "guest", type, kernel: file(kernel), cmdline, memory: 64 << 20, vcpus: 2 }],
+    ...(hostClock && { hostClock }),
+  });
+  let text = "";
+  machine.console(1).onOutput((bytes) => {
+    text += Buffer.from(bytes).toString("latin1");
+  });
+  const from = performance.now();
+  while (machine.run({ maxCycles: 20_000_000 }) === "cycle-limit");
+  return { machine, text, wall: performance.now() - from };
+}
+
+it.each([
+  ["our own kernel as PVH", "pvh", "pvh/pvh.elf", "work=hello,evtchn"],
+  ["our own kernel as PV", "pv", "pv/pv.elf", "work=hello,traps,mmu"],
+  ["a benchmark in translated code", "pvh", "bench/bench.elf", "bench=sha256 n=300"],
+] as const)(
+  "%s: the parts are the whole run, and the run is the same as without a clock",
+  async (_, type, kernel, cmdline) => {
+    const plain = await run(type, kernel, cmdline);
+    const timed = await run(type, kernel, cmdline, () => performance.now());
+    expect(plain.machine.hostWork()).toBeNull();
+    expect(timed.text).toBe(plain.text);
+    expect(timed.machine.report()).toEqual(plain.machine.report());
+
+    const { seconds, ...work } = timed.machine.hostWork()!;
+    for (const part of Object.values(seconds)) expect(part).toBeGreaterThanOrEqual(0);
+    const { unpack: _unpack, build: _build, ...running } = seconds;
+    const sum = Object.values(running).reduce((total, part) => total + part, 0);
+    expect(Math.abs(sum * 1000 - timed.wall)).toBeLessThan(0.03 * timed.wall + 1);
+    expect(seconds.decode + seconds.lift).toBeGreaterThan(0);
+    expect(seconds.interpret + seconds.translated).toBeGreaterThan(0);
+    expect(work.blocks).toBeGreaterThan(100);
+    if (kernel.startsWith("bench")) {
+      expect(Math.min(seconds.translate, seconds.compile)).toBeGreaterThan(0);
+      expect(work.regions).toBeGreaterThan(0);
+      expect(work.liveCodeBytes).toBeGreaterThan(0);
+      expect(work.codeBytes).toBeGreaterThanOrEqual(work.liveCodeBytes);
+      expect(work.translatedShare).toBeGreaterThan(0.7);
+    }
+  },
+);
