@@ -17,7 +17,7 @@ import { COST_CONTEXT_SWITCH, COST_SCHEDULE, COST_TIMER } from "./hypercalls/cos
 import type { Hypervisor, PhysicalCpu } from "./hypervisor.ts";
 import { enterPvGuest } from "./pv/entry.ts";
 import { handlePvExit } from "./pv/exits.ts";
-import { updateVcpuTime } from "./time/pv-clock.ts";
+import { CALIBRATION_CYCLES, updateVcpuTime } from "./time/pv-clock.ts";
 
 /** Cycles that one pCPU may run ahead of the others. */
 export const QUANTUM = 10_000;
@@ -138,7 +138,13 @@ function schedule(hv: Hypervisor, p: PhysicalCpu): void {
   const before = p.current;
   const next = hv.scheduler.pick(p.index, p.cycle);
   hv.chargeXen("schedule", COST_SCHEDULE);
-  if (next === before) return;
+  if (next === before) {
+    if (next !== null && p.cycle - next.timeRenewed >= CALIBRATION_CYCLES) {
+      next.core.activate();
+      updateVcpuTime(next, p.cycle);
+    }
+    return;
+  }
   if (before !== null) {
     before.isRunning = false;
     // Its copy of the runstate is written through its own page tables.

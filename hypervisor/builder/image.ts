@@ -2,7 +2,7 @@
 
 /** A piece of the kernel. Bytes of memory after `bytes` up to `memorySize` are zero. */
 export interface KernelSegment {
-  /** Guest-physical address. */
+  /** Guest-physical address, counted from the image's `base`. */
   paddr: number;
   bytes: Uint8Array;
   /** Size in memory, bytes; at least `bytes.length`. */
@@ -21,7 +21,12 @@ export interface KernelImage {
   machine: "x86-64" | "i386";
   /** In loading order; a later one overwrites an earlier one. Includes the BSD symbol table where the kernel asks for it. */
   segments: readonly KernelSegment[];
-  /** First byte and end of all segments, guest-physical. */
+  /**
+   * A multiple of 4 GiB that the segments' addresses count from: 0, but for an old PV kernel whose program headers have virtual
+   * addresses for physical ones (its PADDR_OFFSET note says so).
+   */
+  base: bigint;
+  /** First byte and end of all segments, guest-physical, counted from `base`. */
   start: number;
   end: number;
   /** e_entry. */

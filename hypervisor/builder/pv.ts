@@ -47,7 +47,7 @@ export interface PvPlan {
   readonly entry: bigint;
   readonly stackTop: bigint;
   readonly kernel: KernelImage;
-  /** Physical address in the kernel's program headers of the domain's byte 0. */
+  /** Address, as the kernel's segments count it, of the domain's byte 0. */
   readonly paddrOffset: number;
   /** Frame of the hypercall page, -1 if the kernel has none. */
   readonly hypercallPfn: number;
@@ -100,7 +100,7 @@ export function planPv(config: PvConfig): PvPlan {
     return n === undefined ? undefined : noteNumber(n);
   };
   const virtBase = note(XEN_ELFNOTE_VIRT_BASE) ?? 0n;
-  const paddrOffset = Number(note(XEN_ELFNOTE_PADDR_OFFSET) ?? 0n);
+  const paddrOffset = Number((note(XEN_ELFNOTE_PADDR_OFFSET) ?? 0n) - kernel.base);
   if (virtBase % PAGE !== 0n) throw new BuilderError("the kernel's VIRT_BASE note is not the address of a page");
   if (kernel.start < paddrOffset) throw new BuilderError("the kernel's PADDR_OFFSET note is beyond its first segment");
   const pages = Math.floor(config.memory / Number(PAGE));

@@ -175,6 +175,7 @@ class Allocator {
 export function planPvh(config: PvhConfig): PvhPlan {
   const { kernel } = config;
   if (kernel.phys32Entry === undefined) throw new BuilderError("the kernel has no PVH entry point");
+  if (kernel.base !== 0n) throw new BuilderError("the kernel's program headers load it above 4 GiB");
   if (!Number.isInteger(config.vcpus) || config.vcpus < 1 || config.vcpus > VCPUS_MAX) {
     throw new BuilderError(`vcpus must be 1 to ${VCPUS_MAX}, not ${config.vcpus}`);
   }

@@ -49,6 +49,8 @@ export class Vcpu {
   runstateArea: bigint | null = null;
   /** Guest-linear address of the registered secondary vcpu_time_info, or null. */
   timeArea: bigint | null = null;
+  /** Cycle at which vcpu_time_info was last renewed. */
+  timeRenewed = 0;
 
   /** Handle of the armed event of the machine's queue, 0 none. */
   singleshotTimer = 0;

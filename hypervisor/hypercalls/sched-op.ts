@@ -35,6 +35,13 @@ export function blockVcpu(vcpu: Vcpu): void {
   else vcpu.sleep();
 }
 
+/** vcpu_block_enable_events: for an HVM guest "enabling events" is RFLAGS.IF. */
+export function blockWithEvents(vcpu: Vcpu): void {
+  if (vcpu.pv !== null) vcpu.domain.hypervisor.memory.write8(vcpu.info + VCPU_INFO_UPCALL_MASK, 0);
+  else vcpu.core.i32[RFLAGS_SYS >>> 2]! |= FLAG_IF;
+  blockVcpu(vcpu);
+}
+
 defineHypercall(HYPERVISOR_sched_op, (vcpu, args, compat) => {
   const domain = vcpu.domain;
   const arg = args[1]!;
@@ -43,10 +50,7 @@ defineHypercall(HYPERVISOR_sched_op, (vcpu, args, compat) => {
       domain.hypervisor.scheduler.yield(vcpu);
       return 0;
     case SCHEDOP_block:
-      // vcpu_block_enable_events: for an HVM guest "enabling events" is RFLAGS.IF.
-      if (vcpu.pv !== null) domain.hypervisor.memory.write8(vcpu.info + VCPU_INFO_UPCALL_MASK, 0);
-      else vcpu.core.i32[RFLAGS_SYS >>> 2]! |= FLAG_IF;
-      blockVcpu(vcpu);
+      blockWithEvents(vcpu);
       return 0;
     case SCHEDOP_shutdown: {
       const s = readGuest(vcpu, arg, 4);

@@ -3,6 +3,7 @@ import "./callbacks.ts";
 import "./control-registers.ts";
 import "./debug-registers.ts";
 import "./descriptors.ts";
+import "./legacy-hypercalls.ts";
 import "./memory-op.ts";
 import "./misc-hypercalls.ts";
 import "./mmu-update.ts";

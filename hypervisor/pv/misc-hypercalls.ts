@@ -108,10 +108,11 @@ const IOPL_SHIFT = 12;
 const PORTS = 65536;
 const words: Int32Array = new Int32Array(4);
 
-definePvHypercall(HYPERVISOR_physdev_op, (vcpu, args, compat) => {
+/** do_physdev_op. @param addressLo, addressHi words of the address of the command's structure */
+export function physdevOp(vcpu: Vcpu, command: number, addressLo: number, addressHi: number, compat: boolean): number {
   const pv = vcpu.pv!;
-  const read = (count: number): boolean => readGuestWords(vcpu, args[2]!, args[3]!, words, count);
-  switch (args[0]) {
+  const read = (count: number): boolean => readGuestWords(vcpu, addressLo, addressHi, words, count);
+  switch (command) {
     case PHYSDEVOP_set_iopl:
       if (!read(1)) return -EFAULT;
       if (words[0]! >>> 0 > 3) return -EINVAL;
@@ -135,11 +136,13 @@ definePvHypercall(HYPERVISOR_physdev_op, (vcpu, args, compat) => {
       if (!read(1)) return -EFAULT;
       if (words[0]! >>> 0 >= NR_PIRQS) return -EINVAL;
       words[1] = XENIRQSTAT_needs_eoi;
-      return writeGuestWords(vcpu, args[2]!, args[3]!, words, 2) ? 0 : -EFAULT;
+      return writeGuestWords(vcpu, addressLo, addressHi, words, 2) ? 0 : -EFAULT;
     default:
       return -ENOSYS;
   }
-});
+}
+
+definePvHypercall(HYPERVISOR_physdev_op, (vcpu, args, compat) => physdevOp(vcpu, args[0]!, args[2]!, args[3]!, compat));
 
 // ---- multicall ------------------------------------------------------------------------------------------------------------------
 

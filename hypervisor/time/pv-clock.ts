@@ -1,7 +1,8 @@
 /**
  * Time as guests see it: vcpu_time_info (public/xen.h) and the wall clock of shared_info. The TSC is the cycle counter and
  * runs at CPU_FREQUENCY; system time is the ns since power-on. Both are the same linear function of the cycle on every
- * pCPU, so one reading per vcpu would last forever; it is renewed when the vcpu is scheduled, as Xen does.
+ * pCPU, so one reading per vcpu would last forever; it is renewed when the vcpu is scheduled and every second while it runs on, as
+ * Xen does: there are kernels that wait for a new one.
  */
 import {
   PVCLOCK_TSC_STABLE,
@@ -17,7 +18,10 @@ import {
 import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { copyToGuest } from "../memory/guest-access.ts";
-import { CPU_FREQUENCY, cyclesToNs } from "./frequency.ts";
+import { CPU_FREQUENCY, cyclesToNs, nsToCycles } from "./frequency.ts";
+
+/** EPOCH of arch/x86/time.c: how often a running vcpu's time is calibrated. */
+export const CALIBRATION_CYCLES: number = nsToCycles(1_000_000_000);
 
 export interface TimeScale {
   /** tsc_to_system_mul: a fraction of 2^32. */
@@ -62,6 +66,7 @@ export function updateVcpuTime(vcpu: Vcpu, cycle: number): void {
   memory.write8(at + TIME_TSC_SHIFT, TSC_SCALE.shift & 0xff);
   memory.write8(at + TIME_FLAGS, PVCLOCK_TSC_STABLE);
   memory.write32(at + TIME_VERSION, ((version | 1) + 1) >>> 0);
+  vcpu.timeRenewed = cycle;
   if (vcpu.timeArea !== null) updateTimeArea(vcpu);
 }
 

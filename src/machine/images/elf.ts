@@ -50,6 +50,8 @@ const MACHINE_NAMES: Readonly<Record<number, string>> = {
 const NOTES_MAX = 65536;
 /** Guest-physical addresses of a kernel stay below 4 GiB: its entry is in 32-bit mode. */
 const PADDR_LIMIT = 0x1_0000_0000;
+/** e_entry. */
+const ENTRY = 24;
 
 /** Field offsets of one ELF class. */
 interface Layout {
@@ -125,7 +127,7 @@ interface ProgramHeader {
   type: number;
   flags: number;
   offset: number;
-  paddr: number;
+  paddr: bigint;
   fileSize: number;
   memorySize: number;
 }
@@ -146,6 +148,8 @@ export interface ElfKernel {
   machine: "x86-64" | "i386";
   entry: bigint;
   segments: KernelSegment[];
+  /** What the segments' addresses count from. */
+  base: bigint;
   start: number;
   end: number;
   notes: Map<number, XenNote>;
@@ -169,6 +173,12 @@ class ElfFile {
   /** An address or size: 32 or 64 bits by class. */
   word(at: number): number {
     return this.layout.bits === 64 ? readU64(this.b, at) : readU32(this.b, at);
+  }
+
+  /** The same, whole. */
+  bigWord(at: number): bigint {
+    const low = BigInt(readU32(this.b, at));
+    return this.layout.bits === 64 ? low | (BigInt(readU32(this.b, at + 4)) << 32n) : low;
   }
 
   machine(): "x86-64" | "i386" {
@@ -196,7 +206,7 @@ class ElfFile {
         type: readU32(b, at),
         flags: readU32(b, at + l.pFlags),
         offset: this.word(at + l.pOffset),
-        paddr: this.word(at + l.pPaddr),
+        paddr: this.bigWord(at + l.pPaddr),
         fileSize: this.word(at + l.pFilesz),
         memorySize: this.word(at + l.pMemsz),
       });
@@ -257,20 +267,25 @@ export function parseElf(b: Uint8Array): ElfKernel {
   const headers = file.programHeaders();
   const sections = file.sectionHeaders();
   const segments: KernelSegment[] = [];
+  const base = baseOf(headers);
   let start = Number.POSITIVE_INFINITY;
   let end = 0;
   let total = 0;
   for (const [i, h] of headers.entries()) {
-    if (h.type !== PT_LOAD || (h.flags & PF_ANY) === 0) continue;
+    if (!isLoadable(h)) continue;
     if (h.fileSize > h.memorySize) throw new ImageError(`ELF: program header ${i} has more in the file than in memory`);
-    if (!inRange(h.paddr, h.memorySize, PADDR_LIMIT)) {
-      throw new ImageError(`ELF: program header ${i} loads above 4 GiB (physical address 0x${h.paddr.toString(16)})`);
+    const paddr = Number(h.paddr - base);
+    if (!inRange(paddr, h.memorySize, PADDR_LIMIT)) {
+      const limit = base === 0n ? "4 GiB" : `0x${(base + BigInt(PADDR_LIMIT)).toString(16)}`;
+      throw new ImageError(
+        `ELF: program header ${i} loads above ${limit} (physical address 0x${h.paddr.toString(16)})`,
+      );
     }
     const bytes = file.slice(h.offset, h.fileSize, `program header ${i}`);
     if (h.memorySize === 0) continue;
-    segments.push({ paddr: h.paddr, bytes, memorySize: h.memorySize });
-    start = Math.min(start, h.paddr);
-    end = Math.max(end, h.paddr + h.memorySize);
+    segments.push({ paddr, bytes, memorySize: h.memorySize });
+    start = Math.min(start, paddr);
+    end = Math.max(end, paddr + h.memorySize);
     total += h.memorySize;
   }
   if (segments.length === 0) throw new ImageError("ELF: no segment to load");
@@ -278,11 +293,7 @@ export function parseElf(b: Uint8Array): ElfKernel {
   if (total > 2 * (end - start)) throw new ImageError("ELF: segments overlap too much");
 
   const notes = readNotes(file, headers, sections);
-  const entryAt = 24;
-  const entry =
-    file.layout.bits === 64
-      ? BigInt(readU32(b, entryAt)) | (BigInt(readU32(b, entryAt + 4)) << 32n)
-      : BigInt(readU32(b, entryAt));
+  const entry = file.bigWord(ENTRY);
   let phys32Entry: number | undefined;
   const phys32 = notes.get(XEN_ELFNOTE_PHYS32_ENTRY);
   if (phys32) {
@@ -302,7 +313,15 @@ export function parseElf(b: Uint8Array): ElfKernel {
       if (end > PADDR_LIMIT) throw new ImageError("ELF: the symbol table would be loaded above 4 GiB");
     }
   }
-  return { bits: file.layout.bits, machine, entry, segments, start, end, notes, phys32Entry };
+  return { bits: file.layout.bits, machine, entry, segments, base, start, end, notes, phys32Entry };
+}
+
+const isLoadable = (h: ProgramHeader): boolean => h.type === PT_LOAD && (h.flags & PF_ANY) !== 0;
+
+/** The lowest segment's address without its low 32 bits: 0, but for a PV kernel that has virtual addresses for physical ones. */
+function baseOf(headers: readonly ProgramHeader[]): bigint {
+  const bases = headers.filter(isLoadable).map((h) => Number(h.paddr >> 32n));
+  return BigInt(Math.min(...bases, 0xffff_ffff)) << 32n;
 }
 
 function readNotes(

@@ -72,6 +72,7 @@ export async function loadKernel(bytes: Uint8Array, opts: LoadKernelOptions): Pr
         description: layers.join(", "),
         machine: elf.machine,
         segments: elf.segments,
+        base: elf.base,
         start: elf.start,
         end: elf.end,
         entry: elf.entry,

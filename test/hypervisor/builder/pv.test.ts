@@ -21,6 +21,7 @@ function kernel(machine: "x86-64" | "i386", notes: N.XenNote[]): N.KernelImage {
     description: "test",
     machine,
     segments: [{ paddr: MIB, bytes, memorySize: 5 * PAGE }],
+    base: 0n,
     start: MIB,
     end: MIB + 5 * PAGE,
     entry: 0x1234n,

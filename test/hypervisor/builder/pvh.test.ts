@@ -76,6 +76,7 @@ function kernel(notes: XenNote[] = [], start: number = 16 * MIB): KernelImage {
       { paddr: start, bytes: Uint8Array.of(1, 2, 3), memorySize: 5000 },
       { paddr: start + 0x2000, bytes: Uint8Array.of(9), memorySize: 1 },
     ],
+    base: 0n,
     start,
     end: start + 0x2001,
     entry: 0n,
@@ -161,6 +162,7 @@ describe("placement", () => {
     }
     expect(() => plan({ commandLine: "a\0b" })).toThrow(BuilderError);
     expect(() => plan({ kernel: { ...kernel(), phys32Entry: undefined } })).toThrow(BuilderError);
+    expect(() => plan({ kernel: { ...kernel(), base: 1n << 32n } })).toThrow(/above 4 GiB/);
     expect(() => plan({ kernel: kernel([], 0x1000800) })).toThrow(/start of a page/);
   });
 });

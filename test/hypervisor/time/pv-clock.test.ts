@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { VCPU_INFO_TIME } from "../../../hypervisor/abi/layout.ts";
 import { DEFAULT_WALLCLOCK } from "../../../hypervisor/hypervisor.ts";
+import { runMachine } from "../../../hypervisor/run.ts";
 import { cyclesToNs, nsToCycles } from "../../../hypervisor/time/frequency.ts";
 import { scaleDelta, TSC_SCALE, timeScale, updateVcpuTime } from "../../../hypervisor/time/pv-clock.ts";
 import { FakeMachine } from "../fake-machine.ts";
@@ -34,6 +35,18 @@ describe("the pv clock", () => {
     expect(m.hv.memory.read64(at + 8)).toBe(5000n);
     expect(m.hv.memory.read64(at + 16)).toBe(5000n);
     expect(m.hv.memory.read32(at + 24)).toBe(TSC_SCALE.mul);
+  });
+
+  it("is renewed every second for a vcpu that nothing interrupts", () => {
+    const m = new FakeMachine();
+    const domain = m.domain();
+    const at = domain.vcpus[0]!.info + VCPU_INFO_TIME;
+    domain.unpause();
+    runMachine(m.hv, nsToCycles(500_000_000));
+    const version = m.hv.memory.read32(at);
+    runMachine(m.hv, nsToCycles(3_500_000_000));
+    expect(m.hv.memory.read32(at)).toBe(version + 6);
+    expect(Number(m.hv.memory.read64(at + 16))).toBeGreaterThan(3e9);
   });
 
   it("shows the fixed wall clock in shared_info, with an even version", () => {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as N from "../../../../hypervisor/builder/image.ts";
 import { noteNumber, noteString } from "../../../../hypervisor/builder/image.ts";
+import { planPv } from "../../../../hypervisor/builder/pv.ts";
 import { ImageError } from "../../../../src/machine/images/error.ts";
 import { loadKernel, loadRamdisk } from "../../../../src/machine/images/kernel.ts";
 import { LZ4_LEGACY, XZ_CRC64, XZ_X86_CRC32, ZSTD } from "./fixtures.ts";
@@ -185,6 +186,24 @@ describe("ELF", () => {
     expect(number(N.XEN_ELFNOTE_PADDR_OFFSET)).toBe(0x400000n);
     expect(number(N.XEN_ELFNOTE_HYPERCALL_PAGE)).toBe(0x402000n);
     expect(notes.size).toBe(7);
+  });
+
+  it("takes an old kernel that has virtual addresses for physical ones, above 4 GiB", async () => {
+    const base = 0xffffffff80000000n;
+    const segments = [
+      { paddr: base + 0x43a500n, data: sampleCode(10), memorySize: 20 },
+      { paddr: base + 0x100000n, data: sampleCode(100) },
+    ];
+    const guestInfo =
+      "GUEST_OS=NetBSD,XEN_VER=xen-3.0,LOADER=generic,VIRT_BASE=0xffffffff80000000,ELF_PADDR_OFFSET=0xffffffff80000000,BSD_SYMTAB=yes";
+    const symbols = { symtab: sampleCode(30), strtab: ascii("\0x\0") };
+    const kernel = await loadKernel(sampleElf({ segments, guestInfo, symbols }), { type: "pv" });
+    const bytes = (n: number): bigint => kernel.base + BigInt(n);
+    expect(kernel.segments.slice(0, 2).map((s) => bytes(s.paddr))).toEqual(segments.map((s) => s.paddr));
+    expect(bytes(kernel.start)).toBe(base + 0x100000n);
+    expect(bytes(kernel.segments[2]!.paddr)).toBe(base + 0x43a518n);
+    const plan = planPv({ memory: 16 * 2 ** 20, kernel, commandLine: "" });
+    expect(kernel.start - plan.paddrOffset).toBe(0x100000);
   });
 
   it("takes a note whose descriptor says that it is longer than its segment", async () => {

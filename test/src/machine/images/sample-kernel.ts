@@ -7,7 +7,7 @@ export interface SampleNote {
 }
 
 export interface SampleSegment {
-  paddr: number;
+  paddr: number | bigint;
   data: Uint8Array;
   memorySize?: number;
 }
@@ -91,7 +91,7 @@ export function sampleCode(length: number): Uint8Array {
 export function sampleElf(options: SampleOptions = {}): Uint8Array {
   const bits = options.bits ?? 64;
   const wide = bits === 64;
-  const word = (value: number) => (wide ? u64(BigInt(value)) : u32(value));
+  const word = (value: number | bigint) => (wide ? u64(BigInt(value)) : u32(Number(value)));
   const segments = options.segments ?? [{ paddr: 0x100000, data: sampleCode(3000), memorySize: 5000 }];
   const notes = encodeNotes(options.notes ?? [{ type: 18, descriptor: u32(0x100040) }]);
   const inSegment = options.notesIn !== "section" && options.guestInfo === undefined;
@@ -107,10 +107,10 @@ export function sampleElf(options: SampleOptions = {}): Uint8Array {
     next += data.length;
     return blobs.at(-1)!.offset;
   };
-  const phdr = (type: number, offset: number, paddr: number, fileSize: number, memorySize: number) =>
+  const phdr = (type: number, offset: number, paddr: number | bigint, fileSize: number, memorySize: number) =>
     wide
       ? concat(u32(type), u32(7), ...[offset, 0, paddr, fileSize, memorySize, 4].map(word))
-      : concat(...[type, offset, 0, paddr, fileSize, memorySize, 7, 4].map(u32));
+      : concat(...[type, offset, 0, Number(paddr), fileSize, memorySize, 7, 4].map(u32));
   const shdr = (type: number, offset: number, size: number, link: number, name = 0) =>
     concat(u32(name), u32(type), word(0), word(0), word(offset), word(size), u32(link), u32(0), word(8), word(0));
 
