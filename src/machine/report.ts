@@ -15,13 +15,8 @@ import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
 import type { Vcpu } from "../../hypervisor/domain/vcpu.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { faultName, hypercallName } from "../report/names.ts";
-import {
-  type CycleSplit,
-  type DomainReport,
-  type MachineReport,
-  REPORT_SCHEMA_VERSION,
-  type VcpuReport,
-} from "../report/schema.ts";
+import type { CycleSplit, DomainReport, MachineReport, VcpuReport } from "../report/schema.ts";
+import { REPORT_SCHEMA_VERSION } from "../report/version.ts";
 import type { CpuLevel, CpuVendor, EngineName } from "./api.ts";
 
 const FRAME = 4096;

@@ -7,9 +7,7 @@
  */
 
 import { z } from "zod";
-
-/** Raised when a field changes its meaning or goes away. */
-export const REPORT_SCHEMA_VERSION = 1;
+import { REPORT_SCHEMA_VERSION } from "./version.ts";
 
 const count: z.ZodNumber = z.number().int().nonnegative();
 
