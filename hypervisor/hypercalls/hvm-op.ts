@@ -92,9 +92,9 @@ export function setParam(domain: Domain, index: number, value: bigint): number {
   return 0;
 }
 
-/** The domain that a guest named, if it may. @returns -errno otherwise. */
+/** The HVM domain that a guest named, if it may. @returns -errno otherwise. */
 function targetDomain(vcpu: Vcpu, domid: number): Domain | number {
-  if (domid === DOMID_SELF || domid === vcpu.domain.domid) return vcpu.domain;
+  if (domid === DOMID_SELF || domid === vcpu.domain.domid) return vcpu.domain.isPv ? -EINVAL : vcpu.domain;
   return vcpu.domain.hypervisor.domain(domid) === null ? -ESRCH : -EPERM;
 }
 
@@ -131,6 +131,7 @@ const OPS: Readonly<Record<number, HvmOp>> = {
   },
   /** struct xen_hvm_evtchn_upcall_vector: vcpu u32, vector u8. */
   [H.HVMOP_set_evtchn_upcall_vector](vcpu, arg) {
+    if (vcpu.domain.isPv) return -EINVAL;
     const s = readGuest(vcpu, arg, 8);
     if (s === null) return -EFAULT;
     const vector = s.getUint8(4);
@@ -145,7 +146,7 @@ const OPS: Readonly<Record<number, HvmOp>> = {
     return 0;
   },
   [H.HVMOP_flush_tlbs](vcpu, arg) {
-    if (arg !== 0n) return -EINVAL;
+    if (arg !== 0n || vcpu.domain.isPv) return -EINVAL;
     flushCores(vcpu.domain.vcpus.map((v) => v.core));
     vcpu.charge("tlb", COST_TLB_FLUSH);
     return 0;
@@ -155,7 +156,7 @@ const OPS: Readonly<Record<number, HvmOp>> = {
     const s = readGuest(vcpu, arg, 16);
     if (s === null) return -EFAULT;
     const domain = targetDomain(vcpu, s.getUint16(0, true));
-    return typeof domain === "number" ? domain : -EINVAL;
+    return domain === -EPERM ? -EOPNOTSUPP : typeof domain === "number" ? domain : -EINVAL;
   },
   [H.HVMOP_get_time](vcpu, arg) {
     return writeGuest64(vcpu, arg, BigInt(vcpu.domain.hypervisor.systemTime())) ? 0 : -EFAULT;

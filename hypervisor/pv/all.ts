@@ -8,5 +8,6 @@ import "./memory-op.ts";
 import "./misc-hypercalls.ts";
 import "./mmu-update.ts";
 import "./mmuext.ts";
+import "./physdev.ts";
 import "./update-va-mapping.ts";
 import "./writable-tables.ts";

@@ -148,6 +148,7 @@ export class PvRecount {
       for (const mfn of pv.ldtFrames) if (mfn >= 0) this.use(mfn, DESCRIPTORS);
       if (vcpu.infoMfn >= 0) this.use(vcpu.infoMfn, WRITABLE, false);
     }
+    if (domain.pv!.pirqEoiMfn >= 0) this.use(domain.pv!.pirqEoiMfn, WRITABLE);
     if (domain.events instanceof EventChannels)
       for (const mfn of domain.events.frames()) this.use(mfn, WRITABLE, false);
     for (let mfn = 0; mfn < hv.heap.frames; mfn++) {

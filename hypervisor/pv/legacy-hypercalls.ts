@@ -14,7 +14,7 @@ import { eventChannelOpCompat } from "../events/hypercall.ts";
 import { blockWithEvents } from "../hypercalls/sched-op.ts";
 import { readGuestWords } from "./guest-words.ts";
 import { argument, definePvHypercall } from "./hypercall-table.ts";
-import { physdevOp } from "./misc-hypercalls.ts";
+import { physdevOp } from "./physdev.ts";
 
 /** The argument of the only command that has one is a number, not a structure. */
 definePvHypercall(HYPERVISOR_sched_op_compat, (vcpu, args) => {

@@ -1,9 +1,8 @@
-/** stack_switch, set_segment_base, vm_assist, physdev_op and multicall of PV guests (pv/misc-hypercalls.c, x86/physdev.c, common/multicall.c). */
+/** stack_switch, set_segment_base, vm_assist and multicall of PV guests (pv/misc-hypercalls.c, common/multicall.c). */
 import { EFAULT, EINVAL, ENOSYS } from "../abi/errno.ts";
 import {
   HYPERVISOR_iret,
   HYPERVISOR_multicall,
-  HYPERVISOR_physdev_op,
   HYPERVISOR_set_segment_base,
   HYPERVISOR_stack_switch,
   HYPERVISOR_vm_assist,
@@ -15,7 +14,7 @@ import { COST_MULTICALL_ENTRY } from "../hypercalls/costs.ts";
 import { RESTART } from "../hypercalls/dispatch.ts";
 import { fixSelector } from "./check-descriptor.ts";
 import { inKernel } from "./guest-mode.ts";
-import { addressOk, readGuestWords, writeGuestWords } from "./guest-words.ts";
+import { readGuestWords, writeGuestWords } from "./guest-words.ts";
 import { ARG_WORDS, callPvHypercall, definePvHypercall, KEEP_REGISTERS } from "./hypercall-table.ts";
 import { pvIret, pvIret32 } from "./iret.ts";
 import * as R from "./registers.ts";
@@ -73,7 +72,7 @@ function loadUserGs(vcpu: Vcpu, selector: number): void {
   i[R.GSBASE + 1] = kernelHi;
 }
 
-// ---- assists, ports -------------------------------------------------------------------------------------------------------------
+// ---- assists -------------------------------------------------------------------------------------------------------------------
 
 /** PV32_VM_ASSIST_MASK: types 0..5; 64-bit guests have m2p_strict as well. */
 const ASSISTS_32 = 0x3f;
@@ -96,53 +95,6 @@ definePvHypercall(HYPERVISOR_vm_assist, (vcpu, args, compat) => {
       return -ENOSYS;
   }
 });
-
-const PHYSDEVOP_eoi = 12;
-const PHYSDEVOP_irq_status_query = 5;
-const XENIRQSTAT_needs_eoi = 1;
-/** Numbers that a domain without hardware has all the same: those of the machine's I/O APIC, and 32 (extra_domU_irqs). */
-const NR_PIRQS: number = 24 + 32;
-const PHYSDEVOP_set_iopl = 6;
-const PHYSDEVOP_set_iobitmap = 7;
-const IOPL_SHIFT = 12;
-const PORTS = 65536;
-const words: Int32Array = new Int32Array(4);
-
-/** do_physdev_op. @param addressLo, addressHi words of the address of the command's structure */
-export function physdevOp(vcpu: Vcpu, command: number, addressLo: number, addressHi: number, compat: boolean): number {
-  const pv = vcpu.pv!;
-  const read = (count: number): boolean => readGuestWords(vcpu, addressLo, addressHi, words, count);
-  switch (command) {
-    case PHYSDEVOP_set_iopl:
-      if (!read(1)) return -EFAULT;
-      if (words[0]! >>> 0 > 3) return -EINVAL;
-      pv.iopl = words[0]! << IOPL_SHIFT;
-      return 0;
-    case PHYSDEVOP_set_iobitmap: {
-      // bitmap handle, nr_ports u32.
-      if (!read(compat ? 2 : 3)) return -EFAULT;
-      const ports = words[compat ? 1 : 2]! >>> 0;
-      const hi = compat ? 0 : words[1]!;
-      if (!addressOk(vcpu, words[0]!, hi) || ports > PORTS) return -EINVAL;
-      pv.ioBitmapLo = words[0]!;
-      pv.ioBitmapHi = hi;
-      pv.ioBitmapPorts = ports;
-      return 0;
-    }
-    case PHYSDEVOP_eoi:
-      // No PIRQ is bound in a domain without hardware.
-      return read(1) ? -EINVAL : -EFAULT;
-    case PHYSDEVOP_irq_status_query:
-      if (!read(1)) return -EFAULT;
-      if (words[0]! >>> 0 >= NR_PIRQS) return -EINVAL;
-      words[1] = XENIRQSTAT_needs_eoi;
-      return writeGuestWords(vcpu, addressLo, addressHi, words, 2) ? 0 : -EFAULT;
-    default:
-      return -ENOSYS;
-  }
-}
-
-definePvHypercall(HYPERVISOR_physdev_op, (vcpu, args, compat) => physdevOp(vcpu, args[0]!, args[2]!, args[3]!, compat));
 
 // ---- multicall ------------------------------------------------------------------------------------------------------------------
 

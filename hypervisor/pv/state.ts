@@ -22,6 +22,10 @@ export class PvDomain {
   /** Latches of ports 0xcf8 and 0x70, behind which there is nothing. */
   pciConfigAddress = 0;
   rtcIndex = 0;
+  /** Page that PHYSDEVOP_pirq_eoi_gmfn has named, with a reference; -1 none. */
+  pirqEoiMfn = -1;
+  /** Numbers that PHYSDEVOP_get_free_pirq has given out. */
+  readonly pirqs: Set<number> = new Set();
 
   /** Throws RangeError without machine memory for Xen's tables of the domain. */
   constructor(domain: Domain, is32bit: boolean) {

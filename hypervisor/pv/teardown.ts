@@ -19,6 +19,9 @@ export function relinquishTables(domain: Domain): void {
     for (const mfn of vcpu.pv!.gdtFrames.splice(0)) types.putPageAndType(mfn);
     dropBases(vcpu);
   }
+  const { pirqEoiMfn } = domain.pv!;
+  if (pirqEoiMfn >= 0) types.putPageAndType(pirqEoiMfn);
+  domain.pv!.pirqEoiMfn = -1;
   const frames = [...heap.framesOf(domain.domid)];
   for (const mfn of frames) {
     if ((types.flags[mfn]! & PGT_pinned) === 0) continue;

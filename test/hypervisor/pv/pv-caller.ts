@@ -8,7 +8,6 @@ import { RESTART } from "../../../hypervisor/hypercalls/dispatch.ts";
 import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { ARG_WORDS, callPvHypercall, setArgument } from "../../../hypervisor/pv/hypercall-table.ts";
 import { startPv } from "../../../hypervisor/pv/vcpu-init.ts";
-import type { Random } from "../../support/random.ts";
 import { type Field, pack } from "../calls.ts";
 import { FakeMachine, MIB } from "../fake-machine.ts";
 
@@ -41,11 +40,6 @@ export class PvCaller {
   readonly mfns: number[] = [];
   /** hypercalls of the last `call` until it was done. */
   pieces = 0;
-  /** For fuzzers: an argument of every call is sometimes anything. */
-  garbage: Random | null = null;
-  readonly ports: number[] = [];
-  /** Grants that are mapped: handle, where, a frame. */
-  readonly handles: [handle: number, where: bigint, mfn: number][] = [];
 
   constructor(machine: Pick<FakeMachine, "hv">, options: Partial<DomainOptions> = {}, pages = 128) {
     this.hv = machine.hv;
@@ -125,12 +119,8 @@ export class PvCaller {
     values.forEach((value, n) => {
       setArgument(args, n, this.domain.pv!.is32bit ? BigInt.asUintN(32, BigInt(value)) : BigInt(value));
     });
-    if (this.garbage !== null && this.garbage.below(3) === 0)
-      setArgument(args, this.garbage.below(4), this.garbage.bits(this.domain.pv!.is32bit ? 32 : 64));
     this.vcpu.core.activate();
     for (this.pieces = 1; ; this.pieces++) {
-      // A long list of garbage need not be gone through to its end.
-      if (this.garbage !== null && this.pieces > 20) return -4;
       const rc = callPvHypercall(this.vcpu, number, args, this.domain.pv!.is32bit);
       if (rc !== RESTART) return rc;
     }
