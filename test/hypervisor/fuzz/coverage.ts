@@ -19,6 +19,7 @@ export const SUB_OPERATIONS: ReadonlyMap<number, number> = new Map([
   [H.HYPERVISOR_set_segment_base, 4],
   [H.HYPERVISOR_nmi_op, COMMANDS],
   [H.HYPERVISOR_sched_op, COMMANDS],
+  [H.HYPERVISOR_sched_op_compat, COMMANDS],
   [H.HYPERVISOR_callback_op, 2],
   [H.HYPERVISOR_event_channel_op, COMMANDS],
   [H.HYPERVISOR_physdev_op, COMMANDS],

@@ -87,6 +87,12 @@ function trapTable(f: Fuzzer, c: GuestCaller): Field[] {
   return [...entries, [8, 0], [8, 0]];
 }
 
+/** A hypercall of before Xen 3.2: the command stands in the structure. */
+function legacy(c: GuestCaller, number: number, fields: readonly Field[]): number {
+  c.write(SCRATCH, ...fields);
+  return c.call(number, c.at(SCRATCH));
+}
+
 /** What a domain without privilege is refused, with the errno. */
 const REFUSALS: readonly (readonly [number: number, command: number, rc: number, ...fields: Field[]])[] = [
   [7, 0, -1, [4, 32], [4, 0x03000001]],
@@ -293,6 +299,22 @@ export const CPU_OPERATIONS: readonly Operation[] = [
       ]),
   },
   { name: "hvm_op: guest_request_vm_event", run: (_f, c) => c.call(34, 24, 0) },
+  {
+    name: "sched_op_compat",
+    run: (f, c) => c.call(6, f.random.below(6) === 0 ? 2 : f.random.below(2), f.random.below(5)),
+  },
+  {
+    name: "event_channel_op_compat",
+    run: (f, c) =>
+      legacy(c, 16, [
+        [4, 4],
+        [4, port(f, c)],
+        [8, 0],
+        [8, 0],
+        [8, 0],
+      ]),
+  },
+  { name: "physdev_op_compat", run: (f, c) => legacy(c, 19, [word(c, 6), [4, f.random.below(4)], [8, 0], [8, 0]]) },
   { name: "refused", run: refused },
   { name: "set_timer_op", run: (f, c) => c.call(15, f.random.below(2) === 0 ? 0 : f.random.below(2 ** 30)) },
   ...many(

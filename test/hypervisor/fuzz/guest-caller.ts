@@ -11,6 +11,7 @@ import {
   HYPERVISOR_mmu_update,
   HYPERVISOR_mmuext_op,
   HYPERVISOR_sched_op,
+  HYPERVISOR_sched_op_compat,
 } from "../../../hypervisor/abi/hypercall.ts";
 import type { DomainOptions } from "../../../hypervisor/domain/domain.ts";
 import { VPF_BLOCKED } from "../../../hypervisor/domain/vcpu.ts";
@@ -203,8 +204,9 @@ export class GuestCaller extends PvCaller {
     this.settled = !SETTINGS.has(number);
     const { result, vector } = endings[settings.length + before.length]!;
     if (this.domain.isShutDown) this.isOver = true;
-    if (this.domain.isShutDown && number === HYPERVISOR_sched_op) this.note(number, args, 0);
-    if (this.isOver) return vector < 0 && number !== HYPERVISOR_sched_op ? -1 : 0;
+    const mayShutDown = number === HYPERVISOR_sched_op || number === HYPERVISOR_sched_op_compat;
+    if (this.domain.isShutDown && mayShutDown) this.note(number, args, 0);
+    if (this.isOver) return vector < 0 && !mayShutDown ? -1 : 0;
     if (vector !== DONE && vector !== UD) this.lost++;
     else this.note(number, args, result);
     return result;
