@@ -204,6 +204,41 @@ export const ACCOUNTED: number = CORE + 0x820;
 export const RANDOM_STATE: number = CORE + 0x828;
 /** i32: an event waits, or may be asked about, that RFLAGS.IF or an NMI's end would let in. The engine keeps it (run.ts). */
 export const EVENTS_WAIT: number = CORE + 0x838;
+
+/**
+ * Of a vcpu that is a 64-bit PV guest, for interpreter/pv-ends.ts; zero in other cores. PV_KERNEL is the state itself (1: the kernel
+ * half runs, which it does at CPL 3). The rest its hypervisor puts here before it lets the guest run (hypervisor/pv/fast-path.ts).
+ */
+export const PV_KERNEL: number = CORE + 0x83c;
+/** i32: what may be done in place: PV_MAY_* of interpreter/pv-ends.ts. */
+export const PV_MAY: number = CORE + 0x840;
+/** i32: 1 if the system-call callback masks events. */
+export const PV_MASKS: number = CORE + 0x844;
+/** i64: the system-call callback; linear address at which the frame of a system call begins. */
+export const PV_CALLBACK: number = CORE + 0x848;
+export const PV_FRAME: number = CORE + 0x850;
+/** i32: arena addresses of the two bytes evtchn_upcall_pending and evtchn_upcall_mask, and of their frame's attributes. */
+export const PV_INFO: number = CORE + 0x858;
+export const PV_INFO_ATTR: number = CORE + 0x85c;
+/** i32: RFLAGS.IOPL as the guest sees it, and which bits of it the guest may see (0: none). */
+export const PV_IOPL: number = CORE + 0x860;
+export const PV_IOPL_MASK: number = CORE + 0x864;
+/** i64 CR3 and i32 context number of the kernel's and the user's address space; context 0: none known. */
+export const PV_CR3_KERNEL: number = CORE + 0x868;
+export const PV_CR3_USER: number = CORE + 0x870;
+export const PV_CTX_KERNEL: number = CORE + 0x878;
+export const PV_CTX_USER: number = CORE + 0x87c;
+/** i32: arena addresses of the first page of the GDT (0: none), and of Xen's reserved one. */
+export const PV_GDT: number = CORE + 0x880;
+export const PV_GDT_RESERVED: number = CORE + 0x884;
+/** i32: cycles that a system call, an iret to the kernel, and one to the user cost. */
+export const PV_COST_CALL: number = CORE + 0x888;
+export const PV_COST_IRET: number = CORE + 0x88c;
+export const PV_COST_IRET_USER: number = CORE + 0x890;
+/** i32: how many of each were done in place since the hypervisor counted them. */
+export const PV_CALLS: number = CORE + 0x894;
+export const PV_IRETS: number = CORE + 0x898;
+export const PV_IRETS_USER: number = CORE + 0x89c;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;

@@ -241,8 +241,6 @@ export class Core {
   readonly u64: BigUint64Array;
   readonly controls: GuestControls = new GuestControls();
   readonly shared: CoreGroup;
-  /** A PV guest's kernel runs at CPL 3: its cycles are the kernel's. */
-  kernelAtUser = false;
   /**
    * What a PV guest's hypervisor does at SYSCALL without leaving the engine: RIP is past it. Answers H_OK, or H_EXIT with EXIT_REASON
    * EXIT_DEADLINE where the slice has ended. Null: SYSCALL exits (EXIT_PV).

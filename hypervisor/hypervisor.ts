@@ -122,6 +122,8 @@ export class Hypervisor {
   turn: PhysicalCpu;
   /** Cycle at which the turn ends; state of the run loop that outlives a call of it. */
   turnEnd = -1;
+  /** The engine may do system calls and irets of PV guests in place; false for tests that compare that with what Xen's own code does. */
+  pvInEngine = true;
   /** A core executes, or its exit is being handled: it has the clock of the turn's pCPU. It must then be the active one. */
   inGuest = false;
   /** Told when a domain has shut down or crashed. */

@@ -17,6 +17,7 @@ import { COST_CONTEXT_SWITCH, COST_SCHEDULE, COST_TIMER } from "./hypercalls/cos
 import type { Hypervisor, PhysicalCpu } from "./hypervisor.ts";
 import { enterPvGuest } from "./pv/entry.ts";
 import { handlePvExit } from "./pv/exits.ts";
+import { armFastPath, settleFastPath } from "./pv/fast-path.ts";
 import { CALIBRATION_CYCLES, updateVcpuTime } from "./time/pv-clock.ts";
 
 /** Cycles that one pCPU may run ahead of the others. */
@@ -118,7 +119,9 @@ function step(hv: Hypervisor, untilCycle: number): void {
     account(core);
     handleExit(vcpu, code);
   } else if (!vcpu.pv.checkEvents || enterPvGuest(vcpu)) {
+    armFastPath(vcpu);
     const code = hv.engine.run(core, deadline);
+    settleFastPath(vcpu);
     account(core);
     handlePvExit(vcpu, code);
   }

@@ -12,14 +12,15 @@ import { runMachine } from "../../hypervisor/run.ts";
 
 const MIB = 2 ** 20;
 /** Pages, mapped from BASE on in this order: tables first, read-only. */
-const [L4, L3, L2, L1, USER_L4, CODE, KERNEL_STACK, USER_STACK, PAGES] = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
+const [L4, L3, L2, L1, USER_L4, USER_CODE, KERNEL_CODE, KERNEL_STACK, USER_STACK, PAGES] = [
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+] as const;
 const BASE = 0x40000000n;
 const TABLE = 0x67n;
 const READ_ONLY = 0x65n;
 const at = (page: number, offset = 0): bigint => BASE + BigInt(page * 4096 + offset);
 
 const USER = [0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x48, 0xff, 0xc3, 0xeb, 0xf4]; // mov $39, %eax; syscall; inc %rbx; jmp
-const KERNEL_ENTRY = 0x100;
 // pop %rcx; pop %r11; push $0; push %rcx; push %r11; push %rax; mov $23, %eax; syscall
 const KERNEL = [0x59, 0x41, 0x5b, 0x6a, 0, 0x51, 0x41, 0x53, 0x50, 0xb8, 23, 0, 0, 0, 0x0f, 0x05];
 
@@ -48,19 +49,19 @@ export function pvLoop(): PvLoop {
   put(L3, 1, entry(L2, TABLE));
   put(L2, 0, entry(L1, TABLE));
   for (let n = 0; n < PAGES; n++) put(L1, n, entry(n, n <= USER_L4 ? READ_ONLY : TABLE));
-  hv.memory.write(hv.memory.frame(mfns[CODE]!), Uint8Array.from(USER));
-  hv.memory.write(hv.memory.frame(mfns[CODE]!) + KERNEL_ENTRY, Uint8Array.from(KERNEL));
+  hv.memory.write(hv.memory.frame(mfns[USER_CODE]!), Uint8Array.from(USER));
+  hv.memory.write(hv.memory.frame(mfns[KERNEL_CODE]!), Uint8Array.from(KERNEL));
   // The first iret: rax, r11, rcx, flags, rip, cs, rflags, rsp, ss.
-  const frame = [0n, 0n, 0n, 0n, at(CODE), 0xe033n, 0x202n, at(USER_STACK, 4096), 0xe02bn];
+  const frame = [0n, 0n, 0n, 0n, at(USER_CODE), 0xe033n, 0x202n, at(USER_STACK, 4096), 0xe02bn];
   frame.forEach((word, n) => {
     put(KERNEL_STACK, 512 - frame.length + n, word);
   });
   const vcpu = domain.vcpus[0]!;
-  startPv(vcpu, { rip: at(CODE, KERNEL_ENTRY + 9), rsp: at(KERNEL_STACK, 4096 - 72), rsi: 0n, top: mfns[L4]! });
+  startPv(vcpu, { rip: at(KERNEL_CODE, 9), rsp: at(KERNEL_STACK, 4096 - 72), rsi: 0n, top: mfns[L4]! });
   vcpu.core.activate();
   const pv = vcpu.pv!;
   if (installUserBase(vcpu, mfns[USER_L4]!) !== 0) throw new Error("the user's tables were refused");
-  pv.callbackLo[CALLBACKTYPE_syscall] = Number(at(CODE, KERNEL_ENTRY));
+  pv.callbackLo[CALLBACKTYPE_syscall] = Number(at(KERNEL_CODE));
   pv.kernelSpLo = Number(at(KERNEL_STACK, 4096));
   domain.unpause();
   return {

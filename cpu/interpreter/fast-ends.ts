@@ -10,29 +10,29 @@ import { CR4_SMAP, EFER_SCE } from "../system/bits.ts";
 import { CODE64, DATA32, SYSRET_FLAGS } from "../system/syscall.ts";
 import { I, type InterpreterEmitter, RIPL, X } from "./emitter.ts";
 
-const R_RCX = A.S_RCX;
-const R_R11 = A.S_R8 + 24;
-const SEG_CS: number = A.SEG + A.SEG_STRIDE;
-const SEG_SS: number = A.SEG + 2 * A.SEG_STRIDE;
-const S_SSBASE: number = A.S_SEGBASE + 16;
+export const R_RCX: number = A.S_RCX;
+export const R_R11: number = A.S_R8 + 24;
+export const SEG_CS: number = A.SEG + A.SEG_STRIDE;
+export const SEG_SS: number = A.SEG + 2 * A.SEG_STRIDE;
+export const S_SSBASE: number = A.S_SEGBASE + 16;
 /** Bits that enable breakpoints in DR7. */
-const BREAKPOINTS = 0xff;
+export const BREAKPOINTS = 0xff;
 
 /** Stores the i32 that `value` pushes at `address`. */
-function put(w: Assembler, address: number, value: () => void): void {
+export function put(w: Assembler, address: number, value: () => void): void {
   w.i32(0);
   value();
   w.mem(MEM.i32_store, address);
 }
 
-function put64(w: Assembler, address: number, value: () => void): void {
+export function put64(w: Assembler, address: number, value: () => void): void {
   w.i32(0);
   value();
   w.mem(MEM.i64_store, address);
 }
 
 /** Goes to `slow` if the i32 at `address` has one of `bits`. */
-function unless(e: InterpreterEmitter, slow: Label, address: number, bits: number): void {
+export function unless(e: InterpreterEmitter, slow: Label, address: number, bits: number): void {
   word(e, address);
   e.w.i32(bits);
   e.w.op(OP.i32_and);
@@ -40,7 +40,7 @@ function unless(e: InterpreterEmitter, slow: Label, address: number, bits: numbe
 }
 
 /** Moves the cycles since the last change of privilege to `account`: system/mode.ts `account`. */
-function charge(w: Assembler, account: number): void {
+export function charge(w: Assembler, account: number): void {
   const load = (address: number): void => {
     w.i32(0);
     w.mem(MEM.f64_load, address);
@@ -63,7 +63,7 @@ function charge(w: Assembler, account: number): void {
 }
 
 /** RFLAGS = local I: flags.ts `setFlags`. */
-function setFlags(w: Assembler): void {
+export function setFlags(w: Assembler): void {
   /** Pushes bit `from` of I at bit `to` of an i64. */
   const bit = (from: number, to: number): void => {
     w.get(I);
@@ -140,7 +140,7 @@ function pushSmap(e: InterpreterEmitter): void {
   e.w.op(OP.i32_and);
 }
 
-function forgetFetchPage(w: Assembler): void {
+export function forgetFetchPage(w: Assembler): void {
   put64(w, A.FETCH_PAGE, () => w.i64(-1));
 }
 

@@ -32,7 +32,8 @@ import {
   X,
   Y,
 } from "./emitter.ts";
-import { reload, storeRip, terminals } from "./terminals.ts";
+import { pvSyscallCode } from "./pv-ends.ts";
+import { CHAIN, reload, storeRip, terminals } from "./terminals.ts";
 
 const RUN_TYPE: FunctionType = { params: [I32], results: [I32] };
 
@@ -141,10 +142,8 @@ function lookUp(w: Assembler): void {
   w.end();
 }
 
-/** Indices of the module's own functions. */
-const CHAIN: number = IMPORTS.length + 1;
-/** Index of TRANSLATED_TYPE: behind the types of the imports and of the two functions. */
-const TRANSLATED: number = IMPORTS.length + 2;
+/** Index of TRANSLATED_TYPE: behind the types of the imports and of the three functions. */
+const TRANSLATED: number = IMPORTS.length + 3;
 
 /**
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
@@ -420,6 +419,7 @@ export function generateInterpreter(memoryPages: number, sampled = false): Uint8
     [
       { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length), hints: w.hints },
       { name: "chain", type: RUN_TYPE, locals: LOCAL_TYPES, code: chainCode() },
+      { name: "pvSyscall", type: RUN_TYPE, locals: LOCAL_TYPES, ...pvSyscallCode() },
     ],
     true,
     [TRANSLATED_TYPE],

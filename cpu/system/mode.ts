@@ -189,7 +189,7 @@ export function setCpl(core: Core, cpl: number): void {
 export function account(core: Core): void {
   const now = core.now();
   const f64 = core.f64;
-  const at = core.i32[A.CPL >>> 2] === 3 && !core.kernelAtUser ? A.ACCOUNT_USER : A.ACCOUNT_KERNEL;
+  const at = core.i32[A.CPL >>> 2] === 3 && core.i32[A.PV_KERNEL >>> 2] === 0 ? A.ACCOUNT_USER : A.ACCOUNT_KERNEL;
   f64[at >>> 3]! += now - f64[A.ACCOUNTED >>> 3]!;
   f64[A.ACCOUNTED >>> 3] = now;
 }

@@ -265,7 +265,9 @@ simple(MN.MN_IRET, "IRET", (core, length, size) => iret(core, size, length));
 const HELPER_SYSCALL: number = defineHelper("SYSCALL", (core, u) => syscall(core, lengthOf(core, u)));
 const HELPER_SYSRET: number = defineHelper("SYSRET", (core, u) => sysret(core, fieldD(core, u)));
 define((b, ins) => {
-  b.terminal(mayBeFast(b) ? U.U_SYSCALL_END : U.U_HELPER_END, ins.opSize, 0, 0, ins.length, 0, HELPER_SYSCALL);
+  const mayBePv = b.is64 && (b.mode & (U.MODE_NONROOT | U.MODE_STEP)) === 0;
+  const kind = mayBePv ? U.U_PV_SYSCALL_END : mayBeFast(b) ? U.U_SYSCALL_END : U.U_HELPER_END;
+  b.terminal(kind, ins.opSize, 0, 0, ins.length, 0, HELPER_SYSCALL);
 }, MN.MN_SYSCALL);
 define((b, ins) => {
   const fast = mayBeFast(b) && ins.opSize === 8;

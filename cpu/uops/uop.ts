@@ -407,6 +407,8 @@ export const U_SYSRET_END: number = take(1);
 export const U_STI_END: number = take(1);
 export const U_STAC_END: number = take(1);
 export const U_CLAC_END: number = take(1);
+/** SYSCALL of 64-bit code that is not NONROOT: a PV guest's is done in place (interpreter/pv-ends.ts). */
+export const U_PV_SYSCALL_END: number = take(1);
 export const U_KINDS: number = next;
 
 /** What a helper returns. */

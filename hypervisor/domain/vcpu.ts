@@ -72,7 +72,7 @@ export class Vcpu {
     this.domain = domain;
     this.id = id;
     this.core = domain.hypervisor.newCore();
-    this.pv = domain.isPv ? new PvVcpu() : null;
+    this.pv = domain.pv === null ? null : new PvVcpu(this.core, domain.pv.is32bit);
     this.resetInfo();
   }
 

@@ -68,7 +68,7 @@ export function createBounceFrame(
 }
 
 /** sp (aligned) lies where a frame would reach into Xen's part of the address space. */
-const isXensStack = (lo: number, hi: number): boolean =>
+export const isXensStack = (lo: number, hi: number): boolean =>
   (hi >>> 0 > 0xffff8000 || (hi >>> 0 === 0xffff8000 && lo !== 0)) &&
   (hi >>> 0 < 0xffff8800 || (hi >>> 0 === 0xffff8800 && lo >>> 0 < 64));
 

@@ -41,6 +41,7 @@ import "./all.ts";
 import { latchDebugStatus } from "./debug-registers.ts";
 import { emulateCpuid, emulateForcedCpuid, emulatePrivileged } from "./emulate.ts";
 import { enterPvGuest } from "./entry.ts";
+import { armFastPath } from "./fast-path.ts";
 import { inKernel } from "./guest-mode.ts";
 import { injectSoftware, injectTrap } from "./inject.ts";
 import { pageFault } from "./page-fault.ts";
@@ -80,7 +81,10 @@ export function syscallInEngine(vcpu: Vcpu): number {
   core.stepDiscarded = true;
   ignoreHeldDebug(i);
   pvSyscall(vcpu);
-  if (i[REMAINING >>> 2]! > 0 && enterPvGuest(vcpu) && i[REMAINING >>> 2]! > 0) return H_OK;
+  if (i[REMAINING >>> 2]! > 0 && enterPvGuest(vcpu) && i[REMAINING >>> 2]! > 0) {
+    armFastPath(vcpu);
+    return H_OK;
+  }
   pv!.checkEvents = true;
   i[EXIT_REASON >>> 2] = EXIT_DEADLINE;
   return H_EXIT;

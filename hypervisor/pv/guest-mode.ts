@@ -54,7 +54,6 @@ export function toggleGuestMode(vcpu: Vcpu): void {
     i[OTHER_GSBASE + word] = base;
   }
   toggleGuestTables(vcpu);
-  core.kernelAtUser = pv.kernelMode;
   if (pv.kernelMode && (pv.timeAreaStale || pv.runstateAreaStale)) updateAreas(vcpu);
 }
 

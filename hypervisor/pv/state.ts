@@ -1,5 +1,8 @@
 /** What a PV domain and its vcpus have beyond the state that all guests share (struct pv_domain, struct pv_vcpu of asm-x86/domain.h). */
 
+import { PV_KERNEL } from "../../cpu/arena.ts";
+import type { Core } from "../../cpu/core.ts";
+import { coreWord } from "../../cpu/mmu/contexts.ts";
 import type { Domain } from "../domain/domain.ts";
 import { PvAddressSpace } from "./address-space.ts";
 
@@ -37,10 +40,10 @@ export class PvDomain {
 
 /** One object a vcpu, fields never change shape. */
 export class PvVcpu {
+  private readonly core: Core;
+  private readonly is32bit: boolean;
   /** Something may have to be injected before the guest goes on: set by exits, kicks and the scheduler. */
   checkEvents = true;
-  /** TF_kernel_mode: the guest's kernel runs, with its address space. */
-  kernelMode = true;
   /** Machine frames of the top-level tables for kernel and user mode; -1 none (guest_table, guest_table_user). */
   guestTable = -1;
   guestTableUser = -1;
@@ -94,4 +97,17 @@ export class PvVcpu {
   readonly ldtFrames: Int32Array = new Int32Array(16).fill(-1);
   /** Clock of TLB flushes (PageTypes.clock) at the last flush of this vcpu. */
   tlbStamp = 0;
+
+  constructor(core: Core, is32bit: boolean) {
+    this.core = core;
+    this.is32bit = is32bit;
+  }
+
+  /** TF_kernel_mode: the guest's kernel runs, with its address space. Kept where the engine can toggle it; a 32-bit guest never does. */
+  get kernelMode(): boolean {
+    return this.is32bit || this.core.i32[coreWord(this.core, PV_KERNEL) >>> 2] !== 0;
+  }
+  set kernelMode(value: boolean) {
+    this.core.i32[coreWord(this.core, PV_KERNEL) >>> 2] = value && !this.is32bit ? 1 : 0;
+  }
 }

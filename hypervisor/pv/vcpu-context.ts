@@ -175,7 +175,6 @@ export function initialisePvVcpu(target: Vcpu, view: DataView): number {
   const rc = setTables(target, c, Number(entries), pages, userTable);
   if (rc === 0) {
     target.pv!.kernelMode = inKernel;
-    target.core.kernelAtUser = inKernel && !is32bit;
     loadGuestCr3(target);
     setLdt(target, loWord(c.long(at.ldtBase)), is32bit ? 0 : hiWord(c.long(at.ldtBase)), Number(ldtEntries));
     if (!inKernel) swapBases(target);

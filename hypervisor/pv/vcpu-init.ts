@@ -43,7 +43,6 @@ export function initPvVcpu(vcpu: Vcpu): void {
   c.nestedFormat = NESTED_NONE;
   c.vpid = core.index + 1;
   core.pvSyscall = () => syscallInEngine(vcpu);
-  core.kernelAtUser = !domain.pv!.is32bit;
   attachCpuid(vcpu);
   const before = domain.hypervisor.group.active;
   resetPvVcpu(vcpu);
@@ -54,6 +53,7 @@ export function initPvVcpu(vcpu: Vcpu): void {
 export function resetPvVcpu(vcpu: Vcpu): void {
   const { core, domain } = vcpu;
   resetCore(core);
+  vcpu.pv!.kernelMode = true;
   const { i32 } = core;
   i32[A.CR0 >>> 2] = CR0_PV | 0;
   i32[A.CR4 >>> 2] = CR4_PV;
