@@ -31,7 +31,18 @@ export const PV_MAY_IRET = 2;
 
 /** What the frames are: a call's RCX, R11, RIP, CS, RFLAGS, RSP, SS; iret_context's rax, r11, rcx, flags, rip, cs, rflags, rsp, ss. */
 export const PV_FRAME_BYTES = 56;
-const CONTEXT = { rax: 0, r11: 8, rcx: 16, flags: 24, rip: 32, cs: 40, rflags: 48, rsp: 56, ss: 64, bytes: 72 } as const;
+const CONTEXT = {
+  rax: 0,
+  r11: 8,
+  rcx: 16,
+  flags: 24,
+  rip: 32,
+  cs: 40,
+  rflags: 48,
+  rsp: 56,
+  ss: 64,
+  bytes: 72,
+} as const;
 const VGCF_in_syscall = 0x100;
 const HYPERVISOR_iret = 23;
 /** From here on, as a signed number, an address in the upper half is the guest's own. */
@@ -426,9 +437,9 @@ function iret(e: InterpreterEmitter, slow: Label): void {
   w.else();
   chargeXen(w, A.PV_COST_IRET, A.PV_IRETS);
   w.end();
-  // Events are masked unless the frame's IF is set. The byte may lie in the frame, which has been read.
+  // Events are masked unless the frame's IF is set. Last, since the byte may lie in the frame.
   word(e, A.PV_INFO);
-  w.get(I);
+  frame32(w, CONTEXT.rflags);
   w.i32(FLAG_IF);
   w.op(OP.i32_and, OP.i32_eqz);
   w.mem(MEM.i32_store8, MASK);

@@ -87,6 +87,7 @@ export function settleFastPath(vcpu: Vcpu): void {
   const toUser = i[A.PV_IRETS_USER >>> 2]!;
   if ((calls | irets | toUser) === 0) return;
   i[A.PV_CALLS >>> 2] = i[A.PV_IRETS >>> 2] = i[A.PV_IRETS_USER >>> 2] = 0;
+  vcpu.pv!.inPlace += calls + irets + toUser;
   const { domain } = vcpu;
   const { charged } = domain.hypervisor;
   const exit = calls * CALL_EXIT + (irets + toUser) * IRET_EXIT;

@@ -97,6 +97,8 @@ export class PvVcpu {
   readonly ldtFrames: Int32Array = new Int32Array(16).fill(-1);
   /** Clock of TLB flushes (PageTypes.clock) at the last flush of this vcpu. */
   tlbStamp = 0;
+  /** System calls and irets that the engine has done in place (fast-path.ts). */
+  inPlace = 0;
 
   constructor(core: Core, is32bit: boolean) {
     this.core = core;

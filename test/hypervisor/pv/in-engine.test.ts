@@ -1,0 +1,197 @@
+/**
+ * System calls and irets that the engine does in place (cpu/interpreter/pv-ends.ts) against what Xen's own code does: random kernels and users
+ * with frames of every kind, run twice, cut into the same slices, and compared in everything that is counted or can be seen.
+ */
+import { describe, expect, it } from "vitest";
+import { PV_CALLS, PV_IRETS, PV_IRETS_USER, S_R8 } from "../../../cpu/arena.ts";
+import { coreState } from "../../../cpu/reference/inspect.ts";
+import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
+import { Random } from "../../support/random.ts";
+import { RO } from "./pv-caller.ts";
+import * as G from "./pv-guest.ts";
+
+const S_R15 = S_R8 + 7 * 8;
+/** Pages: a table of iret frames, code of the kernel and of the user. */
+const FRAMES = G.OWN;
+const KERNEL = G.OWN + 1;
+const FRAME_BYTES = 72;
+const FRAMES_IN_PAGE = Math.floor(4096 / FRAME_BYTES);
+/** Offsets of entry points in the user's page. */
+const USER_CODE: readonly (readonly number[])[] = [
+  [0x0f, 0x05], // syscall
+  [0xf9, 0x0f, 0x05], // stc; syscall
+  [0xfd, 0x0f, 0x05], // std; syscall
+  [0x31, 0xc0, 0x50, 0x0f, 0x05], // xor %eax, %eax; push %rax; syscall
+  [0x9c, 0x81, 0x0c, 0x24, 0, 0x40, 0, 0, 0x9d, 0x0f, 0x05], // NT by POPF; syscall
+  [0x9c, 0x81, 0x0c, 0x24, 0, 0, 4, 0, 0x9d, 0x0f, 0x05], // AC by POPF; syscall
+  [0x8b, 0x04, 0x25, 0, 0, 0, 0x70, 0x0f, 0x05], // a load from what is not mapped; syscall
+  [0xcc, 0x0f, 0x05], // int3; syscall
+  [0x0f, 0x0b], // ud2
+];
+/** mov %r15, %rsp; add $72, %r15; mov $23, %eax; syscall */
+const NEXT_FRAME = [0x4c, 0x89, 0xfc, 0x49, 0x83, 0xc7, FRAME_BYTES, 0xb8, 23, 0, 0, 0, 0x0f, 0x05];
+
+/**
+ * A guest made from `seed`.
+ * @param odd how often a frame is of a rare kind, percent
+ */
+function build(hv: Hypervisor, seed: number, odd: number): G.PvGuest {
+  const random = new Random(seed);
+  const g = new G.PvGuest(hv);
+  const { p } = g;
+  for (const [n, code] of USER_CODE.entries()) g.bytes(G.CODE, n * 32, [...code, ...G.STOP]);
+  g.bytes(KERNEL, 0, NEXT_FRAME);
+  const kernel = p.at(KERNEL);
+  for (let vector = 0; vector < 32; vector++) g.trap(vector, kernel, random.below(2) * 4 + (vector === 3 ? 3 : 0));
+  // CALLBACKOP_register: event, syscall; events masked or not.
+  for (const type of [0, 2]) {
+    p.write(8, [2, type], [2, random.below(2)], [4, 0], [8, kernel]);
+    expect(p.call(30, 0, p.at(8))).toBe(0);
+  }
+  p.call(3, 0xe02b, p.at(G.KERNEL_STACK, 4096 - 8 * random.below(odd === 0 ? 1 : 20)));
+  // A GDT of the guest's own: flat code and data as Linux has them at 0x33 and 0x2b, and some that are not flat.
+  p.put(G.GDT, 5, 0x00cff3000000ffffn);
+  p.put(G.GDT, 6, 0x00affb000000ffffn);
+  p.put(G.GDT, 7, 0x00affa000000ffffn);
+  p.put(G.GDT, 8, 0x00cffb000000ffffn);
+  p.put(G.GDT, 9, 0x00cf73000000ffffn);
+  if (random.below(4) !== 0) {
+    expect(p.protect(G.GDT)).toBe(0);
+    p.write(8, [8, p.mfn(G.GDT)]);
+    expect(p.call(2, p.at(8), 512)).toBe(0);
+  }
+  if (random.below(3) === 0) expect(p.call(21, 0, 4)).toBe(0);
+  const rare = (): boolean => random.below(100) < odd;
+  for (let n = 0; n < FRAMES_IN_PAGE; n++) {
+    const toKernel = random.below(4) === 0;
+    let cs = toKernel ? 0xe030 : random.pick([0xe033, 0x33]);
+    let ss = random.pick([0xe02b, 0x2b]);
+    let rip = toKernel ? kernel : p.at(G.CODE, 32 * random.below(odd === 0 ? 4 : USER_CODE.length));
+    let flags = random.pick([0x202, 0x2, 0x246, 0x0, 0xad7, 0x602]);
+    if (rare()) cs = random.pick([0, 3, 0x3b, 0x43, 0xe023, 0x37, 0x4b, 0xe02b, 0xf033, 0x1033, 0x31]);
+    if (rare()) ss = random.pick([0, 3, 0x33, 0x4b, 0x2a, 0xe033, 0x53]);
+    if (rare()) rip = random.pick([0x8000_0000_0000n, 0xffff_8000_0000_0000n, 0x1000n, p.at(G.OWN + 60)]);
+    if (rare()) flags |= random.pick([0x100, 0x3000, 0x1000, 0x4000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000]);
+    const words = [
+      random.bits(64),
+      random.bits(64),
+      random.bits(64),
+      BigInt(random.pick([0, 0, 0x100, 0x101])),
+      rip,
+      BigInt(cs) | (BigInt(random.below(2)) << 32n),
+      BigInt(flags),
+      p.at(G.USER_STACK, 4096 - 8 * random.below(64)),
+      BigInt(ss),
+    ];
+    for (const [k, word] of words.entries()) p.put(FRAMES, (n * FRAME_BYTES) / 8 + k, word);
+  }
+  if (rare()) p.hv.memory.write8(p.vcpu.info, 1);
+  g.reg(S_R15, p.at(FRAMES));
+  g.rip = kernel;
+  return g;
+}
+
+function state(g: G.PvGuest): Record<string, unknown> {
+  const { hv, vcpu, domain } = g.p;
+  vcpu.core.activate();
+  const { i32 } = vcpu.core;
+  expect(i32[PV_CALLS >>> 2]! | i32[PV_IRETS >>> 2]! | i32[PV_IRETS_USER >>> 2]!).toBe(0);
+  return {
+    ...coreState(vcpu.core),
+    charged: { ...hv.charged },
+    xen: vcpu.hypervisorCycles,
+    exits: [...domain.exitCounts],
+    hypercalls: [...domain.hypercallCounts],
+    events: domain.eventsDelivered,
+    kernel: vcpu.pv!.kernelMode,
+    iopl: vcpu.pv!.iopl,
+    cycle: hv.now(),
+    log: g.log,
+    down: g.crashed,
+  };
+}
+
+/** The guest's pages that differ. */
+function pagesApart([one, other]: readonly [G.PvGuest, G.PvGuest]): number[] {
+  const page = (g: G.PvGuest, mfn: number): Uint8Array => g.p.hv.memory.read(g.p.hv.memory.frame(mfn), 4096);
+  return one.p.mfns.filter((mfn) => Buffer.compare(page(one, mfn), page(other, mfn)) !== 0);
+}
+
+type Pair = readonly [Hypervisor, Hypervisor];
+
+/** Two machines: only one of them has its engine do system calls. */
+function machines(): Pair {
+  const pair = [G.realMachine(), G.realMachine()] as const;
+  pair[1].pvInEngine = false;
+  return pair;
+}
+
+/** Runs both with the same cuts and the same things done to them from outside. @returns how many the engine has done in place */
+function compare(hvs: Pair, seed: number, odd: number, disturb: (g: G.PvGuest, random: Random) => void): number {
+  const pair = [build(hvs[0], seed, odd), build(hvs[1], seed, odd)] as const;
+  const random = new Random(seed ^ 0x5bd1);
+  for (let cut = 0; cut < 12 && !pair[0].crashed; cut++) {
+    const cycles = random.pick([1, 7, 300, 352, 700, 1200, 3000, 5000]);
+    const what = random.next();
+    for (const g of pair) {
+      g.run(cycles);
+      disturb(g, new Random(what));
+    }
+    expect(state(pair[0]), `seed ${seed}, cut ${cut}`).toEqual(state(pair[1]));
+    expect(pagesApart(pair), `pages, seed ${seed}, cut ${cut}`).toEqual([]);
+  }
+  for (const g of pair) g.p.hv.destroyDomain(g.p.domain);
+  expect(pair[1].p.vcpu.pv!.inPlace).toBe(0);
+  return pair[0].p.vcpu.pv!.inPlace;
+}
+
+describe("a PV guest's system calls in the engine", () => {
+  it("are as by Xen's own code: flat guests, any cuts", () => {
+    const hvs = machines();
+    let entries = 0;
+    for (let seed = 1; seed <= 15; seed++) entries += compare(hvs, seed, 0, () => {});
+    expect(entries).toBeGreaterThan(300);
+  });
+
+  it("are so for frames, flags and stacks of every kind", () => {
+    const hvs = machines();
+    let entries = 0;
+    for (let seed = 100; seed <= 140; seed++) entries += compare(hvs, seed, 6, () => {});
+    expect(entries).toBeGreaterThan(300);
+  });
+
+  it("are so while events come, the stack goes away or is written to no more, and tables are flushed", () => {
+    const hvs = machines();
+    let entries = 0;
+    for (let seed = 200; seed <= 240; seed++)
+      entries += compare(hvs, seed, 1, (g, random) => {
+        const { p } = g;
+        switch (random.below(8)) {
+          case 0:
+            p.hv.memory.write8(p.vcpu.info, 1);
+            break;
+          case 1:
+            p.hv.memory.write8(p.vcpu.info + 1, random.below(2));
+            break;
+          case 2:
+            p.vcpu.pv!.nmiPending = true;
+            p.vcpu.pv!.checkEvents = true;
+            break;
+          case 3:
+            if (random.below(3) === 0) p.map(G.KERNEL_STACK, random.below(2) === 0 ? 0n : p.entry(G.KERNEL_STACK, RO));
+            break;
+          case 4:
+            p.ext(6);
+            break;
+          case 5:
+            p.call(3, 0xe02b, p.at(G.KERNEL_STACK, 4096 - 8 * random.below(30)));
+            break;
+          case 6:
+            if (random.below(4) === 0) p.ext(15, 0);
+            break;
+          default:
+        }
+      });
+    expect(entries).toBeGreaterThan(300);
+  });
+});
