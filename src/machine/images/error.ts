@@ -24,3 +24,14 @@ export function allocateOutput(size: number, what: string): Uint8Array<ArrayBuff
     throw new ImageError(`${what}: no memory for ${size} uncompressed bytes`);
   }
 }
+
+/** WebAssembly memory of at least `bytes`, which hold `size` bytes of output; refuses as `allocateOutput` does. */
+export function allocateMemory(size: number, bytes: number, what: string): WebAssembly.Memory {
+  if (size > DECOMPRESS_MAX) throw new ImageError(`${what}: ${size} bytes uncompressed, more than the limit of 1 GiB`);
+  const pages = Math.ceil(bytes / 0x10000);
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages });
+  } catch {
+    throw new ImageError(`${what}: no memory for ${size} uncompressed bytes`);
+  }
+}

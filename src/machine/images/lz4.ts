@@ -2,11 +2,11 @@
 // after its compressed size. There is no checksum and no end mark (lz4 frame format description, "Legacy frame").
 
 import { hasMagic, readU32 } from "./bytes.ts";
-import { allocateOutput, DECOMPRESS_MAX, ImageError, type ProgressCallback } from "./error.ts";
+import { allocateMemory, DECOMPRESS_MAX, ImageError, type ProgressCallback } from "./error.ts";
+import { linkDecodeBlock, SLACK } from "./lz4-code.ts";
 
 export const LZ4_LEGACY_MAGIC: readonly number[] = [0x02, 0x21, 0x4c, 0x18];
 const BLOCK_OUTPUT_MAX = 8 << 20;
-const MATCH_MIN = 4;
 
 function corrupted(): ImageError {
   return new ImageError("lz4: corrupted data");
@@ -18,8 +18,12 @@ function corrupted(): ImageError {
  */
 export function decodeLz4Legacy(src: Uint8Array, expectedSize: number, onProgress?: ProgressCallback): Uint8Array {
   const end = src.length;
-  // Without a promise, room for every block that the sizes announce; untouched memory costs nothing.
-  const out = allocateOutput(expectedSize || countBlocks(src) * BLOCK_OUTPUT_MAX, "lz4");
+  // Without a promise, room for every block that the sizes announce; untouched memory costs nothing. The input lies behind.
+  const room = expectedSize || countBlocks(src) * BLOCK_OUTPUT_MAX;
+  const memory = allocateMemory(room, room + end + 2 * SLACK, "lz4");
+  const input = room + SLACK;
+  new Uint8Array(memory.buffer).set(src, input);
+  const decodeBlock = linkDecodeBlock(memory);
   let pos = LZ4_LEGACY_MAGIC.length;
   let at = 0;
   while (pos < end) {
@@ -29,14 +33,15 @@ export function decodeLz4Legacy(src: Uint8Array, expectedSize: number, onProgres
     }
     const size = blockSize(src, pos);
     pos += 4;
-    at = decodeBlock(src, pos, pos + size, out, at, Math.min(out.length, at + BLOCK_OUTPUT_MAX));
+    at = decodeBlock(input + pos, input + pos + size, at, Math.min(room, at + BLOCK_OUTPUT_MAX));
+    if (at < 0) throw corrupted();
     pos += size;
     onProgress?.({ stage: "lz4", done: at, total: expectedSize });
   }
   if (expectedSize !== 0 && at !== expectedSize) {
     throw new ImageError(`lz4: corrupted or truncated (${at} bytes uncompressed, expected ${expectedSize})`);
   }
-  return out.subarray(0, at);
+  return new Uint8Array(memory.buffer, 0, at);
 }
 
 function blockSize(src: Uint8Array, pos: number): number {
@@ -59,54 +64,4 @@ function countBlocks(src: Uint8Array): number {
     if (++blocks > DECOMPRESS_MAX / BLOCK_OUTPUT_MAX) throw new ImageError("lz4: more than the limit of 1 GiB");
   }
   return blocks;
-}
-
-/** One block (lz4 block format description): literals and matches by turns; the last sequence has literals only. */
-function decodeBlock(
-  src: Uint8Array,
-  source: number,
-  sourceEnd: number,
-  out: Uint8Array,
-  output: number,
-  outputEnd: number,
-): number {
-  let pos = source;
-  let at = output;
-  for (;;) {
-    if (pos >= sourceEnd) throw corrupted();
-    const token = src[pos++]!;
-    let literals = token >> 4;
-    if (literals === 15) {
-      let byte: number;
-      do {
-        if (pos >= sourceEnd) throw corrupted();
-        byte = src[pos++]!;
-        literals += byte;
-      } while (byte === 255);
-    }
-    if (literals > sourceEnd - pos || literals > outputEnd - at) throw corrupted();
-    if (literals > 32) {
-      out.set(src.subarray(pos, pos + literals), at);
-      pos += literals;
-      at += literals;
-    } else {
-      for (let end = at + literals; at < end; ) out[at++] = src[pos++]!;
-    }
-    if (pos === sourceEnd) return at;
-    if (pos + 2 > sourceEnd) throw corrupted();
-    const distance = src[pos]! | (src[pos + 1]! << 8);
-    pos += 2;
-    let length = token & 15;
-    if (length === 15) {
-      let byte: number;
-      do {
-        if (pos >= sourceEnd) throw corrupted();
-        byte = src[pos++]!;
-        length += byte;
-      } while (byte === 255);
-    }
-    length += MATCH_MIN;
-    if (distance === 0 || distance > at - output || length > outputEnd - at) throw corrupted();
-    for (let from = at - distance, end = at + length; at < end; ) out[at++] = out[from++]!;
-  }
 }
