@@ -38,6 +38,7 @@ import { crashDomain } from "../domain/lifecycle.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_EXIT, COST_PV_TRAP } from "../hypercalls/costs.ts";
 import "./all.ts";
+import { emulateGate } from "./call-gates.ts";
 import { latchDebugStatus } from "./debug-registers.ts";
 import { emulateCpuid, emulateForcedCpuid, emulatePrivileged } from "./emulate.ts";
 import { enterPvGuest } from "./entry.ts";
@@ -48,7 +49,8 @@ import { pageFault } from "./page-fault.ts";
 import * as R from "./registers.ts";
 import { moveRip, pvInt80, pvInt82, pvSyscall, pvSysenter } from "./syscall.ts";
 
-/** Error code of #GP by an IDT entry: external event, IDT. */
+/** Bits of an error code: of an external event, of an IDT entry. */
+const XEC_EXT = 1;
 const XEC_IDT = 2;
 const LEGACY_SYSCALL_VECTOR = 0x80;
 const HYPERCALL_VECTOR = 0x82;
@@ -186,6 +188,10 @@ function generalProtection(vcpu: Vcpu, error: number): void {
       injectSoftware(vcpu, vector);
       return;
     }
+  }
+  if (error !== 0 && vcpu.domain.pv!.is32bit && (error & (XEC_EXT | XEC_IDT)) === 0) {
+    emulateGate(vcpu, error);
+    return;
   }
   if (error === 0 && emulatePrivileged(vcpu)) return;
   injectTrap(vcpu, VEC_GP, error);
