@@ -67,8 +67,8 @@ function computeFlags(e: Emitter, op: number, sz: number): void {
     else subtractFlags(e, sz, CARRIES.has(op));
     e.adjustFlag();
   }
-  e.noteFlags(op, sz);
   e.flagsOfResult(e.l.r, sz);
+  e.noteFlags(op, sz);
 }
 
 /** CF and OF of x + y (+ carry) = r. Operands are zero-extended, so of 8 and 16 bits the carry is bit n of r. */

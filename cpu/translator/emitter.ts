@@ -17,8 +17,8 @@ const ENT = 1;
 export const ST = 2;
 const I = 3;
 export const REM = 4;
-/** REM when the function was entered: the difference is what it has executed. */
-const START = 5;
+/** What a slow path or helper answered. */
+const STATUS = 5;
 const UOP = 6;
 const BLK = 7;
 const TLB = 8;
@@ -309,8 +309,13 @@ export class TranslatorEmitter extends Emitter {
   }
 
   // ---- leaving ----------------------------------------------------------------------------------------------------------
+  /** Locals are set where the function is left only: what is set beside a rare path has to be carried over it. */
   leaveIf(): void {
     const { w } = this;
+    w.tee(STATUS);
+    w.unlikely();
+    w.if();
+    w.get(STATUS);
     w.set(ST);
     w.i32(this.at);
     w.set(UOP);
@@ -318,9 +323,8 @@ export class TranslatorEmitter extends Emitter {
     w.set(BLK);
     this.pageAddress(this.blockOffset);
     w.set(RIPL);
-    w.get(ST);
-    w.unlikely();
-    w.brIf(this.exit!);
+    w.br(this.exit!);
+    w.end();
   }
 
   /** The slow path may charge cycles or end the slice: REMAINING is in memory meanwhile. */
@@ -346,14 +350,24 @@ export class TranslatorEmitter extends Emitter {
   /** What was charged meanwhile is no instruction. */
   private loadRemaining(): void {
     const { w } = this;
-    w.get(START);
-    w.get(REM);
-    w.op(OP.i32_sub);
+    this.addInstructions(() => {
+      w.i32(0);
+      w.mem(MEM.i32_load, A.REMAINING);
+      w.get(REM);
+      w.op(OP.i32_sub);
+    });
     w.i32(0);
     w.mem(MEM.i32_load, A.REMAINING);
-    w.tee(REM);
+    w.set(REM);
+  }
+  /** INSNS += what `push` pushes. Inside the function it is too large by REM, which counts down what is executed. */
+  private addInstructions(push: () => void, w: Assembler = this.w): void {
+    w.i32(0);
+    push();
+    w.i32(0);
+    w.mem(MEM.i32_load, A.INSNS);
     w.op(OP.i32_add);
-    w.set(START);
+    w.mem(MEM.i32_store, A.INSNS);
   }
 
   /** Only divisions of 128 bits call helpers here: they read rAX, rDX and slot a, and write rAX and rDX. */
@@ -428,8 +442,7 @@ export class TranslatorEmitter extends Emitter {
       w.set(local);
     };
     load(MEM.i32_load, A.REMAINING, REM);
-    w.get(REM);
-    w.set(START);
+    this.addInstructions(() => w.get(REM), w);
     load(MEM.i32_load, A.TLB_BASE, TLB);
     load(MEM.i64_load32_u, A.TLB_CTX, CTX);
     for (let n = 0; n < 32; n++)
@@ -493,14 +506,11 @@ export class TranslatorEmitter extends Emitter {
     for (let n = 0; n < GPRS; n++) if (this.slotsDirty & (1 << n)) store(MEM.i64_store, A.SLOTS + n * 8, SLOT + n);
     for (let n = 0; n < FLAGS; n++) if (this.flagsDirty & (1 << n)) store(MEM.i64_store, A.CC_Z + n * 8, FLAG + n);
     store(MEM.i32_store, A.REMAINING, REM);
-    w.i32(0);
-    w.i32(0);
-    w.mem(MEM.i32_load, A.INSNS);
-    w.get(START);
-    w.op(OP.i32_add);
-    w.get(REM);
-    w.op(OP.i32_sub);
-    w.mem(MEM.i32_store, A.INSNS);
+    this.addInstructions(() => {
+      w.i32(0);
+      w.get(REM);
+      w.op(OP.i32_sub);
+    }, w);
     w.get(ST);
     w.i32(0);
     w.op(OP.i32_gt_s);
