@@ -297,10 +297,13 @@ export const JUMP_ENTRIES = 4096;
 export const JUMP_SHIFT = 5;
 /** The micro-op stream: block records, bump-allocated, all dropped together when it is full. */
 export const STREAM: number = JUMPS + (JUMP_ENTRIES << JUMP_SHIFT);
-export const STREAM_BYTES = 0x2000000;
+export const STREAM_BYTES = 0x1fff000;
+/** Micro-ops of a single instruction that belongs to no block (the hypervisor's emulation). */
+export const LOOSE_STREAM: number = STREAM + STREAM_BYTES;
+const LOOSE_BYTES = 0x1000;
 
 /** Frame attributes and the code bitmap follow; their size depends on the RAM. */
-const FRAMES: number = STREAM + STREAM_BYTES;
+const FRAMES: number = LOOSE_STREAM + LOOSE_BYTES;
 
 export const PAGE_SIZE = 4096;
 /** Frame attribute bits, one byte a machine frame: any of them keeps the page out of a tag. */

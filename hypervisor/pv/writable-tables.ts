@@ -7,12 +7,10 @@ import { S_SEGBASE, SLOTS } from "../../cpu/arena.ts";
 import * as I from "../../cpu/decode/instruction.ts";
 import * as MN from "../../cpu/decode/mnemonics.ts";
 import {
-  FLAG_AF,
   FLAG_CF,
   FLAG_DF,
-  FLAG_OF,
-  FLAG_PF,
-  FLAG_SF,
+  FLAG_RF,
+  FLAG_VM,
   FLAG_ZF,
   FLAGS_ARITHMETIC,
   getFlags,
@@ -23,11 +21,13 @@ import { COST_PV_EMULATE } from "../hypercalls/costs.ts";
 import { PGT_l1_page_table } from "../memory/page-types.ts";
 import { FETCH_FAULT, FETCHED, fetchInstruction, instruction } from "./decode.ts";
 import { instructionDone } from "./emulate.ts";
-import { readGuestWords } from "./guest-words.ts";
+import { failed, readGuestBytes } from "./guest-words.ts";
+import { injectPageFault } from "./inject.ts";
 import { chargeTables } from "./mmu-update.ts";
 import { setReadOnlyFault } from "./page-fault.ts";
 import { PTE_P, PTE_RW } from "./pte.ts";
-import { RAX, RDI, RIP, RSI } from "./registers.ts";
+import { executeInRegister, hasRegisterForm, restoreRegisters, saveRegisters } from "./register-form.ts";
+import { RAX, RDI, RIP, RSI, RSP } from "./registers.ts";
 import { guestL1Entry } from "./update-va-mapping.ts";
 
 const U32 = 2 ** 32;
@@ -48,6 +48,9 @@ const before = new Words();
 const after = new Words();
 const source = new Words();
 const loaded = new Int32Array(2);
+const loadedBytes = new Uint8Array(loaded.buffer);
+/** The instruction faults where it reads: that fault is the guest's, in the place of this one. */
+let isFaulted = false;
 
 /** A kernel's write fault at hi:lo on a page that is there and read-only. @returns true if the guest needs no fault (any more) */
 function readOnlyFault(vcpu: Vcpu, lo: number, hi: number): boolean {
@@ -66,9 +69,10 @@ function readOnlyFault(vcpu: Vcpu, lo: number, hi: number): boolean {
   if (bytes === 0) return false;
   // Only naturally aligned stores in the page of the fault.
   if (((address.lo ^ lo) & ~0xfff) !== 0 || address.hi !== hi || (address.lo & (bytes - 1)) !== 0) return false;
+  isFaulted = false;
   const done = emulate(vcpu, mfn, bytes);
   chargeTables(vcpu, 1);
-  if (done) instructionDone(vcpu, instruction.length);
+  if (done && !isFaulted) instructionDone(vcpu, instruction.length);
   return done;
 }
 
@@ -135,6 +139,7 @@ function linear(vcpu: Vcpu, segment: number): void {
 function destination(vcpu: Vcpu): number {
   const { i32 } = vcpu.core;
   const ins = instruction;
+  if (ins.mn === MN.MN_PUSH || ins.mn === MN.MN_PUSHF) return pushDestination(vcpu);
   switch (ins.kind[0]) {
     case I.OP_MOFFS:
       set(address, ins.disp, ins.dispHi);
@@ -165,6 +170,22 @@ function destination(vcpu: Vcpu): number {
   }
   const bytes = ins.mn === MN.MN_CMPXCHG8B ? 8 : ins.size[0]!;
   return bytes === 1 || bytes === 2 || bytes === 4 || bytes === 8 ? bytes : 0;
+}
+
+/** Of a register or an immediate: the flat stack. */
+function pushDestination(vcpu: Vcpu): number {
+  const { i32 } = vcpu.core;
+  const ins = instruction;
+  if (ins.mn === MN.MN_PUSH && ins.kind[0] !== I.OP_GPR && ins.kind[0] !== I.OP_IMM) return 0;
+  const bytes = ins.mode === 64 && ins.opSize !== 2 ? 8 : ins.opSize;
+  set(address, i32[RSP]!, i32[RSP + 1]!);
+  addTo(address, -bytes, -1);
+  if (ins.mode !== 64) {
+    address.hi = 0;
+    addTo(address, i32[(SLOTS + S_SEGBASE + I.SEG_SS * 8) >>> 2]!, 0);
+    address.hi = 0;
+  }
+  return bytes;
 }
 
 function readRip(vcpu: Vcpu): void {
@@ -223,8 +244,6 @@ function emulate(vcpu: Vcpu, mfn: number, bytes: number): boolean {
       if (!store(vcpu, at, bytes)) return false;
       writeRegister(vcpu, ins.reg[1]!, bytes, before);
       return true;
-    case MN.MN_CMPXCHG:
-      return compareExchange(vcpu, at, bytes);
     case MN.MN_CMPXCHG8B:
       return compareExchange8(vcpu, at);
     case MN.MN_BTS:
@@ -234,16 +253,15 @@ function emulate(vcpu: Vcpu, mfn: number, bytes: number): boolean {
     case MN.MN_STOS:
     case MN.MN_MOVS:
       return stringStore(vcpu, at, bytes);
-    case MN.MN_AND:
-    case MN.MN_OR:
-    case MN.MN_XOR:
-      if (!readSource(vcpu, bytes)) return false;
-      logic();
-      if (!store(vcpu, at, bytes)) return false;
-      setArithmeticFlags(core, resultFlags(after, bytes));
-      return true;
+    case MN.MN_MOVBE:
+      return moveSwapped(vcpu, at, bytes);
+    case MN.MN_PUSH:
+    case MN.MN_PUSHF:
+      return push(vcpu, at, bytes);
+    case MN.MN_POP:
+      return pop(vcpu, at, bytes);
     default:
-      return arithmetic(vcpu, at, bytes);
+      return inRegister(vcpu, at, bytes);
   }
 }
 
@@ -274,19 +292,6 @@ function store(vcpu: Vcpu, at: number, bytes: number): boolean {
   // A PAE guest that writes the upper half first: the lower one, which makes it right, is about to follow.
   const isUpperHalf = domain.pv!.is32bit && bytes === 4 && offset === 4 && instruction.lock === 0;
   return isUpperHalf && (lo & PTE_P) !== 0 && tables.modL1(at, lo & ~PTE_P, hi, false, domain, domain.domid) === 0;
-}
-
-function compareExchange(vcpu: Vcpu, at: number, bytes: number): boolean {
-  if (!readSource(vcpu, bytes)) return false;
-  const wanted = new Words();
-  readRegister(vcpu, REG_AX, bytes, wanted);
-  const isEqual = wanted.lo === before.lo && wanted.hi === before.hi;
-  if (isEqual) {
-    set(after, source.lo, source.hi);
-    if (!store(vcpu, at, bytes)) return false;
-  } else writeRegister(vcpu, REG_AX, bytes, before);
-  setArithmeticFlags(vcpu.core, sumFlags(toBig(wanted), toBig(before), bytes, true, 0n));
-  return true;
 }
 
 function compareExchange8(vcpu: Vcpu, at: number): boolean {
@@ -338,9 +343,7 @@ function stringStore(vcpu: Vcpu, at: number, bytes: number): boolean {
     set(target, address.lo, address.hi);
     set(address, i32[RSI]!, i32[RSI + 1]!);
     linear(vcpu, ins.seg);
-    // Read as whole words around it; what faults there is the guest's to see as it stands.
-    if (bytes < 4 || !readGuestWords(vcpu, address.lo, address.hi, loaded, bytes >>> 2)) return false;
-    set(after, loaded[0]!, bytes === 8 ? loaded[1]! : 0);
+    if (!loadWords(vcpu, address.lo, address.hi, bytes)) return true;
     set(address, target.lo, target.hi);
   } else readRegister(vcpu, REG_AX, bytes, after);
   if (!store(vcpu, at, bytes)) return false;
@@ -362,103 +365,68 @@ function advanceRegister(vcpu: Vcpu, n: number, step: number): void {
   writeRegister(vcpu, n, instruction.addrSize, value);
 }
 
-function logic(): void {
-  const { mn } = instruction;
-  if (mn === MN.MN_AND) set(after, before.lo & source.lo, before.hi & source.hi);
-  else if (mn === MN.MN_OR) set(after, before.lo | source.lo, before.hi | source.hi);
-  else set(after, before.lo ^ source.lo, before.hi ^ source.hi);
+// --- what is rare ------------------------------------------------------------------------------
+
+/** ADD, SHL, SETcc and the like: whatever has the same form with a register. */
+function inRegister(vcpu: Vcpu, at: number, bytes: number): boolean {
+  if (!hasRegisterForm(instruction)) return false;
+  saveRegisters(vcpu.core);
+  executeInRegister(vcpu.core, instruction, before, after);
+  trim(after, bytes);
+  if (store(vcpu, at, bytes)) return true;
+  restoreRegisters(vcpu.core);
+  return false;
 }
 
-// --- what is rare: with BigInt -----------------------------------------------------------------
-
-const toBig = (v: Words): bigint => (BigInt(v.hi >>> 0) << 32n) | BigInt(v.lo >>> 0);
-
-function fromBig(v: Words, value: bigint, bytes: number): void {
-  set(v, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
-  trim(v, bytes);
+function moveSwapped(vcpu: Vcpu, at: number, bytes: number): boolean {
+  if (!readSource(vcpu, bytes)) return false;
+  const { lo, hi } = source;
+  if (bytes === 8) set(after, swap(hi), swap(lo));
+  else set(after, bytes === 4 ? swap(lo) : swap(lo) >>> 16, 0);
+  return store(vcpu, at, bytes);
 }
 
-/** ADD, ADC, SUB, SBB, XADD, INC, DEC, NEG, NOT of memory. */
-function arithmetic(vcpu: Vcpu, at: number, bytes: number): boolean {
+const swap = (n: number): number => (n << 24) | ((n & 0xff00) << 8) | ((n >>> 8) & 0xff00) | (n >>> 24);
+
+/** PUSH: the stack is the page table. */
+function push(vcpu: Vcpu, at: number, bytes: number): boolean {
+  const ins = instruction;
   const { core } = vcpu;
-  const { mn, reg } = instruction;
-  const flags = getFlags(core);
-  const carry = BigInt(flags & FLAG_CF);
-  const old = toBig(before);
-  const unary = mn === MN.MN_INC || mn === MN.MN_DEC || mn === MN.MN_NEG || mn === MN.MN_NOT;
-  if (!unary && !readSource(vcpu, bytes)) return false;
-  const operand = mn === MN.MN_INC || mn === MN.MN_DEC ? 1n : toBig(source);
-  let result: bigint;
-  let newFlags: number;
-  switch (mn) {
-    case MN.MN_ADD:
-    case MN.MN_XADD:
-      result = old + operand;
-      newFlags = sumFlags(old, operand, bytes, false, 0n);
-      break;
-    case MN.MN_ADC:
-      result = old + operand + carry;
-      newFlags = sumFlags(old, operand, bytes, false, carry);
-      break;
-    case MN.MN_SUB:
-      result = old - operand;
-      newFlags = sumFlags(old, operand, bytes, true, 0n);
-      break;
-    case MN.MN_SBB:
-      result = old - operand - carry;
-      newFlags = sumFlags(old, operand, bytes, true, carry);
-      break;
-    case MN.MN_INC:
-      result = old + 1n;
-      newFlags = (sumFlags(old, 1n, bytes, false, 0n) & ~FLAG_CF) | (flags & FLAG_CF);
-      break;
-    case MN.MN_DEC:
-      result = old - 1n;
-      newFlags = (sumFlags(old, 1n, bytes, true, 0n) & ~FLAG_CF) | (flags & FLAG_CF);
-      break;
-    case MN.MN_NEG:
-      result = -old;
-      newFlags = sumFlags(0n, old, bytes, true, 0n);
-      break;
-    case MN.MN_NOT:
-      result = ~old;
-      newFlags = flags;
-      break;
-    default:
-      return false;
-  }
-  fromBig(after, result, bytes);
+  if (ins.mn === MN.MN_PUSHF) set(after, getFlags(core) & ~(FLAG_VM | FLAG_RF), 0);
+  else if (ins.kind[0] === I.OP_IMM) set(after, ins.immLo, ins.immHi);
+  else readRegister(vcpu, ins.reg[0]!, bytes, after);
+  trim(after, bytes);
   if (!store(vcpu, at, bytes)) return false;
-  if (mn === MN.MN_XADD) writeRegister(vcpu, reg[1]!, bytes, before);
-  setArithmeticFlags(core, newFlags & FLAGS_ARITHMETIC);
+  moveStack(vcpu, -bytes);
   return true;
 }
 
-/** SF, ZF and PF of a result. */
-function resultFlags(v: Words, bytes: number): number {
-  const top = bytes === 8 ? v.hi >>> 31 : (v.lo >>> (8 * bytes - 1)) & 1;
-  let p = v.lo & 0xff;
-  p ^= p >>> 4;
-  return (
-    (top !== 0 ? FLAG_SF : 0) | ((v.lo | v.hi) === 0 ? FLAG_ZF : 0) | (((0x9669 >>> (p & 15)) & 1) !== 0 ? FLAG_PF : 0)
-  );
+/** POP into the page table, from a stack that is elsewhere. */
+function pop(vcpu: Vcpu, at: number, bytes: number): boolean {
+  const { i32 } = vcpu.core;
+  if (!loadWords(vcpu, i32[RSP]!, instruction.mode === 64 ? i32[RSP + 1]! : 0, bytes)) return true;
+  if (!store(vcpu, at, bytes)) return false;
+  moveStack(vcpu, bytes);
+  return true;
 }
 
-/** All flags of a + b + carry, or of a - b - carry. */
-function sumFlags(a: bigint, b: bigint, bytes: number, subtract: boolean, carry: bigint): number {
-  const bits = 8 * bytes;
-  const full = subtract ? a - b - carry : a + b + carry;
-  const result = BigInt.asUintN(bits, full);
-  const words = new Words();
-  fromBig(words, result, bytes);
-  const top = 1n << BigInt(bits - 1);
-  const overflow = subtract ? (a ^ b) & (a ^ result) & top : ~(a ^ b) & (a ^ result) & top;
-  return (
-    resultFlags(words, bytes) |
-    (result !== full ? FLAG_CF : 0) |
-    (overflow !== 0n ? FLAG_OF : 0) |
-    (((a ^ b ^ result) & 0x10n) !== 0n ? FLAG_AF : 0)
-  );
+function moveStack(vcpu: Vcpu, step: number): void {
+  const value = new Words();
+  readRegister(vcpu, I.REG_SP, 8, value);
+  addTo(value, step, step >> 31);
+  writeRegister(vcpu, I.REG_SP, instruction.mode === 64 ? 8 : 4, value);
+}
+
+/** Loads an operand from elsewhere into `after`. @returns false on a fault there, which is the guest's */
+function loadWords(vcpu: Vcpu, lo: number, hi: number, bytes: number): boolean {
+  loaded.fill(0);
+  if (!readGuestBytes(vcpu, lo, hi, loadedBytes, bytes)) {
+    injectPageFault(vcpu, failed.lo, failed.hi, 0);
+    isFaulted = true;
+    return false;
+  }
+  set(after, loaded[0]!, loaded[1]!);
+  return true;
 }
 
 setReadOnlyFault(readOnlyFault);

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { RFLAGS_SYS, RIP } from "../../../cpu/arena.ts";
+import { CR2, RFLAGS_SYS, RIP } from "../../../cpu/arena.ts";
 import { FLAGS_ARITHMETIC, getFlags, setArithmeticFlags } from "../../../cpu/flags.ts";
 import { Engine } from "../../../cpu/run.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import { TBF_EXCEPTION } from "../../../hypervisor/pv/inject.ts";
 import { pageFault } from "../../../hypervisor/pv/page-fault.ts";
 import { Random } from "../../support/random.ts";
-import { FREE, L1, P, type PvCaller, pvMachine, RO, RWX } from "./pv-caller.ts";
+import { FakeMachine, MIB } from "../fake-machine.ts";
+import { FREE, L1, P, PvCaller, pvMachine, RO, RWX } from "./pv-caller.ts";
 
 const CODE = FREE;
 /** The same instruction is executed on this page by the engine. */
@@ -23,7 +24,7 @@ const RDI = 7;
 const slot = (n: number): number => n * 8;
 
 function machine(): PvCaller {
-  const c = pvMachine();
+  const c = new PvCaller(new FakeMachine({ cpuLevel: "x86-64-v3" }, 64 * MIB));
   c.protect(TABLE);
   expect(c.ext(0, c.mfn(TABLE))).toBe(0);
   return c;
@@ -32,7 +33,8 @@ function machine(): PvCaller {
 function load(c: PvCaller, code: number[], registers: Record<number, bigint>, flags = 2): void {
   const { core } = c.vcpu;
   core.activate();
-  c.write(CODE, ...code.map((b): [number, number] => [1, b]));
+  // With UD2 behind it, so that it is the only one.
+  c.write(CODE, ...[...code, 0x0f, 0x0b].map((b): [number, number] => [1, b]));
   core.u64[RIP >>> 3] = c.at(CODE);
   for (const [n, value] of Object.entries(registers)) core.setSlot(slot(Number(n)), value);
   setArithmeticFlags(core, flags & FLAGS_ARITHMETIC);
@@ -77,18 +79,37 @@ const FORMS: readonly [name: string, bytes: number, code: number[]][] = [
   ["dec word [rdi]", 2, [0x66, 0xff, 0x0f]],
   ["neg qword [rdi]", 8, [0x48, 0xf7, 0x1f]],
   ["not byte [rdi]", 1, [0xf6, 0x17]],
+  ["lock adc qword [rdi], imm", 8, [0xf0, 0x48, 0x83, 0x17, 0x7e]],
+  ["shl dword [rdi], 3", 4, [0xc1, 0x27, 3]],
+  ["shr qword [rdi], cl", 8, [0x48, 0xd3, 0x2f]],
+  ["sar word [rdi], 1", 2, [0x66, 0xd1, 0x3f]],
+  ["rol byte [rdi], cl", 1, [0xd2, 0x07]],
+  ["ror qword [rdi], 9", 8, [0x48, 0xc1, 0x0f, 9]],
+  ["rcl dword [rdi], cl", 4, [0xd3, 0x17]],
+  ["rcr qword [rdi], 17", 8, [0x48, 0xc1, 0x1f, 17]],
+  ["shld [rdi], rcx, 7", 8, [0x48, 0x0f, 0xa4, 0x0f, 7]],
+  ["shrd [rdi], ebx, cl", 4, [0x0f, 0xad, 0x1f]],
+  ["setc [rdi]", 1, [0x0f, 0x92, 0x07]],
+  ["setng [rdi]", 1, [0x0f, 0x9e, 0x07]],
+  ["cmpxchg [rdi], bh", 1, [0x0f, 0xb0, 0x3f]],
+  ["movbe [rdi], rcx", 8, [0x48, 0x0f, 0x38, 0xf1, 0x0f]],
+  ["movbe [rdi], ecx", 4, [0x0f, 0x38, 0xf1, 0x0f]],
+  ["movbe [rdi], cx", 2, [0x66, 0x0f, 0x38, 0xf1, 0x0f]],
   ["stosq", 8, [0x48, 0xab]],
   ["mov [rdi+rcx*0+disp]", 4, [0x89, 0x87, ...word(0)]],
 ];
 
 describe("a write to a page table by an ordinary instruction", () => {
+  // Linking an engine takes long: one for all.
+  const c = machine();
+  const engine = new Engine(c.vcpu.core);
+
   it.each(FORMS)("%s does what the processor does", (_name, bytes, code) => {
-    const c = machine();
-    const engine = new Engine(c.vcpu.core);
     const { core } = c.vcpu;
     const random = new Random(bytes * 7 + code.length);
     // Narrow operands in the upper half, so that no entry becomes present.
     const offset = bytes === 8 ? 0 : 4;
+    let compared = 0;
     for (let n = 0; n < 40; n++) {
       const even = (): bigint => random.bits(64) & ~1n;
       const old = offset === 0 ? even() : random.bits(32) << 32n;
@@ -102,6 +123,9 @@ describe("a write to a page table by an ordinary instruction", () => {
       const wantedFlags = getFlags(core) & FLAGS_ARITHMETIC;
       const wantedRip = core.u64[RIP >>> 3];
       const stored = c.get(DATA, INDEX);
+      // Random entries may not be there.
+      if ((stored & 1n) !== 0n) continue;
+      compared++;
 
       expect(c.set(TABLE, INDEX, old)).toBe(0);
       const address = c.at(TABLE, INDEX * 8 + offset);
@@ -112,6 +136,7 @@ describe("a write to a page table by an ordinary instruction", () => {
       expect(getFlags(core) & FLAGS_ARITHMETIC).toBe(wantedFlags);
       expect(core.u64[RIP >>> 3]).toBe(wantedRip);
     }
+    expect(compared).toBeGreaterThan(10);
   });
 
   it("makes and ends mappings with their references", () => {
@@ -138,6 +163,73 @@ describe("a write to a page table by an ordinary instruction", () => {
     load(c, [0x48, 0x89, 0x07], { [RAX]: (BigInt(c.hv.m2p!.frames[0]!) << 12n) | BigInt(P), [RDI]: address });
     expect(fault(c, address)).toBe(false);
     expect(c.vcpu.core.u64[RIP >>> 3]).toBe(c.at(CODE));
+  });
+
+  it("by PUSH and POP moves the stack pointer, which may point into the table", () => {
+    const c = machine();
+    const { core } = c.vcpu;
+    const address = c.at(TABLE, INDEX * 8);
+    const value = c.entry(FREE + 5, RO);
+    const RSP = 4;
+    for (const code of [[0x50], [0x68, ...word(0x1234)], [0x9c]]) {
+      expect(c.set(TABLE, INDEX, 0n)).toBe(0);
+      load(c, code, { [RAX]: value, [RSP]: address + 8n });
+      expect(fault(c, address)).toBe(true);
+      expect(core.slot(slot(RSP))).toBe(address);
+      expect(core.u64[RIP >>> 3]).toBe(c.at(CODE, code.length));
+      const wanted = code[0] === 0x50 ? value : code[0] === 0x68 ? 0x1234n : 0x202n;
+      expect(c.get(TABLE, INDEX) & ~0x100n).toBe(wanted);
+    }
+    // pop qword [rdi]
+    c.put(DATA, 3, value);
+    load(c, [0x8f, 0x07], { [RDI]: address, [RSP]: c.at(DATA, 24) });
+    expect(fault(c, address)).toBe(true);
+    expect([core.slot(slot(RSP)), c.get(TABLE, INDEX) & ~0x100n]).toEqual([c.at(DATA, 32), value]);
+    expect(auditMemory(c.hv)).toEqual([]);
+  });
+
+  it("reads from elsewhere byte by byte, and faults there", () => {
+    const c = machine();
+    const address = c.at(TABLE, INDEX * 8);
+    c.put(DATA, 511, 0x5a00n << 48n);
+    // movsw, whose source ends with the page.
+    load(c, [0x66, 0xa5], { [RDI]: address + 4n, 6: c.at(DATA, 4094) });
+    expect(fault(c, address + 4n)).toBe(true);
+    expect(c.get(TABLE, INDEX)).toBe(0x5a00n << 32n);
+    load(c, [0x48, 0xa5], { [RDI]: address, 6: 0x7000n });
+    expect(fault(c, address)).toBe(false);
+    expect(c.vcpu.core.u64[CR2 >>> 3]).toBe(0x7000n);
+    expect(c.vcpu.core.u64[RIP >>> 3]).toBe(c.at(CODE));
+  });
+
+  it.each([
+    ["lock cmpxchg16b [rdi]", [0xf0, 0x48, 0x0f, 0xc7, 0x0f]],
+    ["movq [rdi], xmm0", [0x66, 0x0f, 0xd6, 0x07]],
+    ["movq [rdi], mm0", [0x0f, 0x7f, 0x07]],
+    ["movups [rdi], xmm0", [0x0f, 0x11, 0x07]],
+    ["fstp qword [rdi]", [0xdd, 0x1f]],
+    ["mov [rdi], ds", [0x8c, 0x1f]],
+    ["push qword [rdi]", [0xff, 0x37]],
+    ["cmp [rdi], eax", [0x39, 0x07]],
+    ["fxsave [rdi]", [0x0f, 0xae, 0x07]],
+  ] as const)("%s is none that Xen emulates", (_name, code) => {
+    const c = machine();
+    const address = c.at(TABLE, 16 * INDEX);
+    load(c, [...code], { [RDI]: address });
+    expect(fault(c, address)).toBe(false);
+    expect(c.vcpu.core.u64[RIP >>> 3]).toBe(c.at(CODE));
+  });
+
+  it("of a refused result leaves flags and registers as they were", () => {
+    const c = machine();
+    const address = c.at(TABLE, INDEX * 8);
+    expect(c.set(TABLE, INDEX, c.entry(FREE + 5, RO))).toBe(0);
+    const before = c.get(TABLE, INDEX);
+    const add = c.entry(L1, RWX) - before;
+    load(c, [0xf0, 0x48, 0x0f, 0xc1, 0x0f], { [RCX]: BigInt.asUintN(64, add), [RDI]: address }, 0xd5);
+    expect(fault(c, address)).toBe(false);
+    expect([c.get(TABLE, INDEX), c.vcpu.core.slot(slot(RCX))]).toEqual([before, BigInt.asUintN(64, add)]);
+    expect(getFlags(c.vcpu.core) & FLAGS_ARITHMETIC).toBe(0xd5 & FLAGS_ARITHMETIC);
   });
 
   it("of two elements by REP STOS is done one after the other", () => {
