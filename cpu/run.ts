@@ -201,7 +201,8 @@ export class Engine {
           const code = this.single(core);
           if (code !== DONE) return code;
           if (core.repeating && i32[A.PENDING_DEBUG >>> 2] !== 0) i32[A.RFLAGS_SYS >>> 2]! |= FLAG_RF;
-          // What the instruction hit or began is due at once.
+          // What the instruction hit or began is due at once; and where a block has one instruction, its end is a cut.
+          if (this.blocks.longest === 1) return -1;
           if ((i32[A.PENDING_DEBUG >>> 2]! | i32[A.INJECT_INFO >>> 2]! | (i32[A.MODE >>> 2]! & MODE_STEP)) !== 0)
             return -1;
           break;

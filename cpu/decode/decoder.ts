@@ -133,6 +133,51 @@ const SIZE_CLASS_W: number = SIZE_CLASS.get("w")! << 4;
 /** The row of 91..97, which 90 with REX.B is too. */
 const ROW_XCHG_AX: number = DISPATCH[0x91]!;
 
+/** Opcodes of map 1 with a byte of immediate. */
+const IMMEDIATE_1: ReadonlySet<number> = new Set([0x70, 0x71, 0x72, 0x73, 0xa4, 0xac, 0xba, 0xc2, 0xc4, 0xc5, 0xc6]);
+/** Groups of map 0 with a byte of immediate; 81 and C7 have four, or two. */
+const IMMEDIATE_0: ReadonlySet<number> = new Set([0x80, 0x82, 0x83, 0xc0, 0xc1, 0xc6]);
+
+/** Bytes of immediate that an opcode has although there is no such instruction. */
+function undefinedImmediate(map: number, opcode: number, small: number): number {
+  if (map === 0 && (opcode === 0x81 || opcode === 0xc7)) return small !== 0 ? 2 : 4;
+  const one = map === 0 ? IMMEDIATE_0.has(opcode) : map === 1 ? IMMEDIATE_1.has(opcode) : map === 3;
+  return one ? 1 : 0;
+}
+
+/** True if an opcode has ModRM, with whatever mandatory prefix. */
+function hasModrm(variant: number, map: number, opcode: number): boolean {
+  if (map > 1) return true;
+  for (let column = 0; column < 4; column++) {
+    const row = DISPATCH[(variant << 12) | (map << 10) | (column << 8) | opcode]!;
+    if (row < 0 || (ROW_FLAGS[row]! & ROW_MODRM) !== 0) return true;
+  }
+  return false;
+}
+
+/**
+ * What an undefined opcode with ModRM at `bytes[p]` is: DECODE_UD, or DECODE_GP where its operands make it longer than 15 bytes, which
+ * processors find before they know that it is undefined.
+ */
+function undefinedOpcode(bytes: Uint8Array, p: number, limit: number, addrSize: number, immediate: number): number {
+  if (p >= limit) return DECODE_GP;
+  const modrm = bytes[p]!;
+  const mod = modrm >> 6;
+  let rm = modrm & 7;
+  let end = p + 1 + immediate;
+  if (mod !== 3) {
+    if (addrSize !== 2 && rm === 4) {
+      end++;
+      if (p + 1 >= limit) return DECODE_GP;
+      rm = bytes[p + 1]! & 7;
+    }
+    const wide = addrSize === 2 ? 2 : 4;
+    if (mod === 1) end++;
+    else if (mod === 2 || rm === (addrSize === 2 ? 6 : 5)) end += wide;
+  }
+  return end > limit ? DECODE_GP : DECODE_UD;
+}
+
 /**
  * Decodes the instruction at `bytes[at]`, of which bytes up to `end` (exclusive) may be read, for code of size `mode`
  * (16, 32, or 64 in 64-bit mode), into `ins`.
@@ -176,6 +221,8 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
   let vex = -1;
   let vvvv = 0;
   let column = 0;
+  /** Found undefined: said once its length is known. */
+  let bad = false;
   let row: number;
   if (opcode === 0x0f) {
     if (p >= limit) return overrun;
@@ -190,7 +237,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
     if (p >= limit) return overrun;
     // Outside 64-bit mode LES and LDS, unless ModRM named a register.
     if (long || bytes[p]! >= 0xc0) {
-      if ((rex | size66 | rep | lock) !== 0) return DECODE_UD;
+      bad = (rex | size66 | rep | lock) !== 0;
       if (p + (opcode === 0xc4 ? 2 : 1) >= limit) return overrun;
       let fields = bytes[p++]!;
       if (opcode === 0xc4) {
@@ -205,7 +252,8 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
         fields &= 0x7f;
       }
       opcode = bytes[p++]!;
-      if (map === 0 || map > 3) return DECODE_UD;
+      if (map === 0 || map > 3)
+        return overrun === DECODE_GP ? undefinedOpcode(bytes, p, limit, long ? 8 >> addr67 : 4, 0) : DECODE_UD;
       vex = (long ? VEX_LONG : 0) | ((fields >> 1) & VEX_L) | (fields >> 7);
       vvvv = ((fields >> 3) & 15) ^ 15;
       column = fields & 3;
@@ -222,10 +270,19 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
     if (p >= limit) return overrun;
     row = GROUPS[((-1 - row) << 8) | bytes[p]!]!;
   }
-  if (row === 0) return DECODE_UD;
+  if (row === 0) {
+    if (overrun !== DECODE_GP) return DECODE_UD;
+    // CALL and JMP far with an immediate.
+    if (map === 0 && (opcode === 0x9a || opcode === 0xea))
+      return p + (size66 !== 0 && (rex & 8) === 0 ? 4 : 6) > limit ? DECODE_GP : DECODE_UD;
+    if (!hasModrm(long ? 1 : 0, map, opcode) && !(map === 0 && opcode === 0x82)) return DECODE_UD;
+    const size = long ? 8 >> addr67 : (mode === 16) === (addr67 !== 0) ? 4 : 2;
+    const small = (mode === 16) === (size66 !== 0) ? 0 : 1;
+    return undefinedOpcode(bytes, p, limit, size, undefinedImmediate(map, opcode, (rex & 8) !== 0 ? 0 : small));
+  }
   if (opcode === 0x90 && map === 0 && (rex & 1) !== 0) row = ROW_XCHG_AX; // XCHG r8, rAX; also with F3.
   const flags = ROW_FLAGS[row]!;
-  if ((flags & ROW_NO_VVVV) !== 0 && vvvv !== 0) return DECODE_UD;
+  bad ||= (flags & ROW_NO_VVVV) !== 0 && vvvv !== 0;
 
   // Operand and address size.
   let opSize: number;
@@ -233,7 +290,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
   else {
     const small = (flags & ROW_MANDATORY66) !== 0 ? 0 : size66;
     if (long) {
-      const force64 = (flags & ROW_FORCE64) !== 0 && (small & ins.branch16) === 0;
+      const force64 = (flags & ROW_FORCE64) !== 0 && (small & ins.amd) === 0;
       if ((rex & 8) !== 0 || force64) opSize = 8;
       else if (small !== 0) opSize = 2;
       else opSize = (flags & ROW_DEFAULT64) !== 0 ? 8 : 4;
@@ -257,7 +314,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
       memory = true;
       let dispSize = mod === 2 ? (addrSize === 2 ? 2 : 4) : mod;
       let rm = modrm & 7;
-      if ((flags & ROW_VSIB) !== 0 && (rm !== 4 || addrSize === 2)) return DECODE_UD;
+      bad ||= (flags & ROW_VSIB) !== 0 && (rm !== 4 || addrSize === 2);
       if (addrSize === 2) {
         if (rm === 6 && mod === 0) dispSize = 2;
         else {
@@ -358,6 +415,11 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
       case ENC_C:
         operandKind = OP_CR;
         register = ((modrm >> 3) & 7) | ((rex & 4) << 1);
+        // On AMD's processors LOCK makes CR8 of CR0 (APM volume 3, MOV CRn).
+        if (lock !== 0 && register === 0 && ins.amd !== 0) {
+          register = 8;
+          lock = 0;
+        }
         if (((CONTROL_REGISTERS >> register) & 1) === 0) return DECODE_UD;
         break;
       case ENC_D:
@@ -457,6 +519,7 @@ export function decode(ins: Instruction, bytes: Uint8Array, at: number, end: num
 
   // Destination, index and mask of a gather must all differ.
   if ((flags & ROW_VSIB) !== 0 && (reg[0] === index || reg[2] === index || reg[0] === reg[2])) return DECODE_UD;
+  if (bad) return DECODE_UD;
   if (lock !== 0 && ((flags & ROW_LOCKABLE) === 0 || kind[0] !== OP_MEM)) return DECODE_UD;
 
   ins.row = row;

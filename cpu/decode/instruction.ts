@@ -188,10 +188,10 @@ export const MAX_OPERANDS = 4;
 /** One decoded instruction. Make one, and let `decode` fill it again and again. */
 export class Instruction {
   /**
-   * Set by who decodes, not by `decode`: 1 if a 66 prefix makes a near branch in 64-bit mode a 16-bit one, as AMD's processors
-   * have it (APM volume 3, 1.2.2); Intel's ignore it there (SDM volume 2, JMP).
+   * Set by who decodes, not by `decode`: 1 for what AMD's processors have otherwise. A 66 prefix makes a near branch in 64-bit mode a
+   * 16-bit one (APM volume 3, 1.2.2), which Intel's ignore there (SDM volume 2, JMP); and LOCK MOV CR0 is MOV CR8.
    */
-  branch16: number = 0;
+  amd: number = 0;
   /** Index into the opcode table (`ROW_FLAGS`, `ROW_FEATURE`, ...). */
   row: number = 0;
   /** Mnemonic, one of the MN_ constants. */

@@ -1,11 +1,14 @@
 /** Vector moves and integer SIMD on WebAssembly's 128-bit operations (opcodes: WebAssembly core specification, SIMD table). */
 import * as A from "../arena.ts";
 import { VEC_GP } from "../core.ts";
+import { MXCSR_MM } from "../fpu/sse-state.ts";
 import * as U from "../uops/uop.ts";
 import { type Assembler, I32, MEM, OP } from "./assembler.ts";
 import { type Emitter, IMPORT_READ, IMPORT_WRITE } from "./emitter.ts";
 import { type EmitTable, family } from "./table.ts";
 
+/** MXCSR.MM shifted to C_FORGIVEN. */
+const MM_SHIFT = Math.log2(MXCSR_MM / U.C_FORGIVEN);
 const V128_LOAD = 0x00;
 const V128_STORE = 0x0b;
 const V128_CONST = 0x0c;
@@ -191,14 +194,26 @@ function emitShuffleDwords(e: Emitter): void {
   e.closeVector();
 }
 
-function checkAligned(e: Emitter, bytes: number): void {
+/** #GP(0) for an operand that is not aligned; with `mayForgive` C_FORGIVEN and MXCSR.MM are asked. */
+function checkAligned(e: Emitter, bytes: number, mayForgive: boolean): void {
   const { w, l } = e;
   w.get(l.lin);
   w.i64(bytes - 1);
   w.op(OP.i64_and, OP.i64_eqz, OP.i32_eqz);
   w.unlikely();
   w.if();
+  if (mayForgive) {
+    w.i32(0);
+    w.mem(MEM.i32_load, A.MXCSR);
+    w.i32(MM_SHIFT);
+    w.op(OP.i32_shr_u);
+    e.c();
+    w.i32(U.C_FORGIVEN);
+    w.op(OP.i32_and, OP.i32_and, OP.i32_eqz);
+    w.if();
+  }
   e.fault(VEC_GP);
+  if (mayForgive) w.end();
   w.end();
 }
 
@@ -206,7 +221,7 @@ function checkAligned(e: Emitter, bytes: number): void {
 function emitLoad(e: Emitter, bytes: number, aligned: boolean): void {
   const { w } = e;
   e.address();
-  if (aligned) checkAligned(e, bytes);
+  if (aligned) checkAligned(e, bytes, bytes === 16);
   e.probe(A.TLB_READ, bytes);
   w.likely();
   w.if(I32);
@@ -236,7 +251,7 @@ function emitStore(e: Emitter, bytes: number, aligned: boolean): void {
     }
   };
   e.address();
-  if (aligned) checkAligned(e, bytes);
+  if (aligned) checkAligned(e, bytes, false);
   e.probe(A.TLB_WRITE, bytes);
   w.likely();
   w.if();

@@ -1,11 +1,11 @@
 /**
  * AVX and AVX2 instructions that access memory element by element: VMASKMOVPS and its like, VPGATHERDD and its like (SDM volume 2).
- * Only elements whose mask has its top bit set are accessed, so only they fault.
+ * Only elements whose mask has its top bit set are accessed, so only they fault, and none is checked for alignment.
  */
 import { BUS_DATA, FAULT_VECTOR, MODE, S_SEGBASE, S_T5, SLOTS, XMM_STRIDE, YMM_UPPER_BYTES } from "../arena.ts";
 import { type Core, raise, VEC_GP, VEC_SS } from "../core.ts";
 import { SEG_FS, SEG_SS } from "../decode/instruction.ts";
-import { KIND_CURRENT, probeWrite, readSlow, writeSlow } from "../mmu/access.ts";
+import { KIND_CURRENT, probeWrite, readSlow, withoutAlignment, writeSlow } from "../mmu/access.ts";
 import { segmentAllows } from "../system/segcheck.ts";
 import { defineHelper } from "../uops/helpers.ts";
 import { in64BitMode } from "../uops/helpers-integer.ts";
@@ -63,7 +63,11 @@ function locateElement(core: Core, u: number, offset: number, size: number, writ
  * U_HELPER: d (a vector temporary) = elements of b bytes at s:[S_T5], s a segment register, whose element of mask a is set, zeros
  * elsewhere. disp: bytes of the vectors, 16 or 32; c: C_STACK or 0.
  */
-export const HELPER_MASK_LOAD: number = defineHelper("masked load", (core, u) => {
+export const HELPER_MASK_LOAD: number = defineHelper("masked load", (core, u) =>
+  withoutAlignment(core, () => maskedLoad(core, u)),
+);
+
+function maskedLoad(core: Core, u: number): number {
   const size = core.u8[u + B]!;
   const d = vectorAt(core, u, D);
   const mask = vectorAt(core, u, A);
@@ -76,7 +80,7 @@ export const HELPER_MASK_LOAD: number = defineHelper("masked load", (core, u) =>
     for (let k = 0; k < size; k += 4) core.i32[wordAt(d, at + k)] = core.i32[DATA + (k >> 2)]!;
   }
   return H_OK;
-});
+}
 
 /** Whether all elements that a masked store writes can be written. @returns H_* */
 function checkStore(core: Core, u: number, mask: number, size: number, bytes: number): number {
@@ -92,7 +96,11 @@ function checkStore(core: Core, u: number, mask: number, size: number, bytes: nu
 }
 
 /** U_HELPER: the reverse: elements of d whose element of mask a is set are stored. All of them are checked before one is. */
-export const HELPER_MASK_STORE: number = defineHelper("masked store", (core, u) => {
+export const HELPER_MASK_STORE: number = defineHelper("masked store", (core, u) =>
+  withoutAlignment(core, () => maskedStore(core, u)),
+);
+
+function maskedStore(core: Core, u: number): number {
   const size = core.u8[u + B]!;
   const d = vectorAt(core, u, D);
   const mask = vectorAt(core, u, A);
@@ -105,7 +113,7 @@ export const HELPER_MASK_STORE: number = defineHelper("masked store", (core, u) 
     if (r === H_OK) r = writeSlow(core, linearLo, linearHi, size, u);
   }
   return r;
-});
+}
 
 // ---- gathers ----------------------------------------------------------------------------------------------------------
 
@@ -132,7 +140,9 @@ function locateIndexed(core: Core, u: number, indexAt: number, form: number): nu
  * register, c = scale and C_STACK, disp = gatherForm. Elements that are done have their mask cleared, so that after a fault the
  * instruction goes on where it was.
  */
-export const HELPER_GATHER: number = defineHelper("gather", (core, u) => {
+export const HELPER_GATHER: number = defineHelper("gather", (core, u) => withoutAlignment(core, () => gather(core, u)));
+
+function gather(core: Core, u: number): number {
   const { i32 } = core;
   const form = i32[(u + DISP) >>> 2]!;
   const size = form & 255;
@@ -152,4 +162,4 @@ export const HELPER_GATHER: number = defineHelper("gather", (core, u) => {
   // What lies above is zero, in both.
   for (let at = bytes; at < 2 * XMM_STRIDE; at += 4) i32[wordAt(d, at)] = i32[wordAt(mask, at)] = 0;
   return H_OK;
-});
+}

@@ -1,5 +1,5 @@
 // State images in guest memory: a buffer that is read from, or written to, a linear address in one go, so that every
-// fault comes before any state changes.
+// fault comes before any state changes. How an image must be aligned its instruction knows.
 
 import { BUS_DATA, MODE } from "../arena.ts";
 import type { Core } from "../core.ts";
@@ -11,6 +11,7 @@ import {
   TRANSLATE_FAULT,
   translateRead,
   translateWrite,
+  withoutAlignment,
   writeLinear,
 } from "../mmu/access.ts";
 import { H_EXIT_AT, H_FAULT, H_OK, MODE_64, MODE_CODE_MASK } from "../uops/uop.ts";
@@ -40,6 +41,10 @@ export function readImage(core: Core, lo: number, hi: number, from: number, to: 
   }
   if (whole === TRANSLATE_FAULT) return H_FAULT;
   if (whole === TRANSLATE_EXIT) return H_EXIT_AT;
+  return withoutAlignment(core, () => readChunks(core, lo, hi, from, to));
+}
+
+function readChunks(core: Core, lo: number, hi: number, from: number, to: number): number {
   for (let at = from; at < to; at += CHUNK) {
     const n = Math.min(CHUNK, to - at);
     const r = readLinear(core, (lo + at) | 0, highAt(core, lo, hi, at), n, KIND_CURRENT);
@@ -63,6 +68,10 @@ export function writeImage(core: Core, lo: number, hi: number, from: number, to:
   }
   if (whole === TRANSLATE_FAULT) return H_FAULT;
   if (whole === TRANSLATE_EXIT) return H_EXIT_AT;
+  return withoutAlignment(core, () => writeChunks(core, lo, hi, from, to));
+}
+
+function writeChunks(core: Core, lo: number, hi: number, from: number, to: number): number {
   for (let at = from; at < to; at += CHUNK) {
     const n = Math.min(CHUNK, to - at);
     core.u8.set(image.subarray(at, at + n), BUS_DATA);

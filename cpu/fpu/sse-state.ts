@@ -2,15 +2,20 @@
 
 import { CR4, MXCSR } from "../arena.ts";
 import { type Core, raise, VEC_UD, VEC_XM } from "../core.ts";
+import { isAmd } from "../system/cpu-model.ts";
 import { createFloatContext, type FloatContext, PRE_COMPUTATION } from "./softfloat.ts";
 
 export const MXCSR_INIT = 0x1f80;
-/** Bits that LDMXCSR accepts; others give #GP(0). FXSAVE stores this as MXCSR_MASK. */
-export const MXCSR_MASK = 0xffff;
+const MXCSR_BITS = 0xffff;
+/** AMD's misaligned SSE mode: operands of 16 bytes may lie anywhere, but those of moves that ask for alignment (APM volume 1, 4.2.2). */
+export const MXCSR_MM = 0x20000;
 export const MXCSR_DAZ = 0x40;
 export const MXCSR_FTZ = 0x8000;
 const CR4_OSXMMEXCPT = 0x400;
 const STATUS = MXCSR >>> 2;
+
+/** Bits that LDMXCSR accepts; others give #GP(0). FXSAVE stores this as MXCSR_MASK. */
+export const mxcsrMask = (core: Core): number => (isAmd(core) ? MXCSR_BITS | MXCSR_MM : MXCSR_BITS);
 
 /** The context of SSE operations; operations do not nest. */
 export const sse: FloatContext = createFloatContext();

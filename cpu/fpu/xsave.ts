@@ -20,10 +20,11 @@ import {
   XMM_STRIDE,
   YMM_UPPER_BYTES,
 } from "../arena.ts";
-import { type Core, raise, VEC_GP } from "../core.ts";
+import { type Core, raise, VEC_AC, VEC_GP } from "../core.ts";
+import { isCanonical } from "../mmu/walker.ts";
 import { H_OK } from "../uops/uop.ts";
 import { image, imageView, probeImage, readImage, writeImage } from "./image-io.ts";
-import { MXCSR_INIT, MXCSR_MASK } from "./sse-state.ts";
+import { MXCSR_INIT, mxcsrMask } from "./sse-state.ts";
 import { CW_ALWAYS, CW_INIT, CW_WRITABLE, initialize, refreshSummary, TAG_EMPTY, topOf } from "./x87-state.ts";
 
 export const XSTATE_X87 = 1;
@@ -96,7 +97,7 @@ function unpackX87(core: Core, form: ImageForm): void {
 
 function packMxcsr(core: Core): void {
   imageView.setUint32(24, core.i32[MXCSR >> 2] as number, true);
-  imageView.setUint32(28, MXCSR_MASK, true);
+  imageView.setUint32(28, mxcsrMask(core), true);
 }
 
 function packXmm(core: Core, registers: number): void {
@@ -112,9 +113,13 @@ function unpackXmm(core: Core, registers: number): void {
   }
 }
 
+/** Where alignment is checked, the alignment of four bytes is a matter of #AC, the rest of #GP (an AMD EPYC; SDM: it may vary). */
+const misalignedImage = (core: Core, lo: number, hi: number): number =>
+  raise(core, core.mmu.alignCheck && lo & 3 && isCanonical(hi) ? VEC_AC : VEC_GP);
+
 /** FXSAVE at linear hi:lo (16-byte aligned, else #GP(0)). Bytes 416..511 stay as they are. @returns H_* */
 export function fxsave(core: Core, lo: number, hi: number, form: ImageForm): number {
-  if (lo & 15) return raise(core, VEC_GP);
+  if (lo & 15) return misalignedImage(core, lo, hi);
   packX87(core, form);
   packMxcsr(core);
   packXmm(core, form.registers);
@@ -122,11 +127,11 @@ export function fxsave(core: Core, lo: number, hi: number, form: ImageForm): num
 }
 
 export function fxrstor(core: Core, lo: number, hi: number, form: ImageForm): number {
-  if (lo & 15) return raise(core, VEC_GP);
+  if (lo & 15) return misalignedImage(core, lo, hi);
   const r = readImage(core, lo, hi, 0, LEGACY_BYTES);
   if (r !== H_OK) return r;
   const mxcsr = imageView.getUint32(24, true);
-  if (mxcsr & ~MXCSR_MASK) return raise(core, VEC_GP);
+  if (mxcsr & ~mxcsrMask(core)) return raise(core, VEC_GP);
   unpackX87(core, form);
   core.i32[MXCSR >> 2] = mxcsr;
   unpackXmm(core, form.registers);
@@ -232,7 +237,7 @@ export function xrstor(core: Core, lo: number, hi: number, form: ImageForm, comp
   const load = rfbm & present;
   const mxcsr = imageView.getUint32(24, true);
   const loadMxcsr = compacted ? (load & XSTATE_SSE) !== 0 : (rfbm & (XSTATE_SSE | XSTATE_AVX)) !== 0;
-  if (loadMxcsr) bad ||= (mxcsr & ~MXCSR_MASK) !== 0;
+  if (loadMxcsr) bad ||= (mxcsr & ~mxcsrMask(core)) !== 0;
   if (bad) return raise(core, VEC_GP);
   if (load & XSTATE_AVX) {
     r = readImage(core, lo, hi, HEADER_END, HEADER_END + AVX_BYTES);

@@ -1,6 +1,7 @@
 /** Vector moves and integer SIMD, element by element on 128-bit values. */
-import { YMM_UPPER } from "../arena.ts";
-import { raise, VEC_GP } from "../core.ts";
+import { MXCSR, YMM_UPPER } from "../arena.ts";
+import { type Core, raise, VEC_GP } from "../core.ts";
+import { MXCSR_MM } from "../fpu/sse-state.ts";
 import * as U from "../uops/uop.ts";
 import { bit, type EvaluateTable, low, type State, signed } from "./state.ts";
 
@@ -180,13 +181,14 @@ const STORES = [
   [U.U_VSTORE32, 4, 1],
 ] as const;
 
-const misaligned = (address: bigint, alignment: number): boolean => address % BigInt(alignment) !== 0n;
+const misaligned = (core: Core, u: number, address: bigint, alignment: number): boolean =>
+  address % BigInt(alignment) !== 0n && !(core.u8[u + 7]! & U.C_FORGIVEN && core.i32[MXCSR >>> 2]! & MXCSR_MM);
 
 function installMemory(table: EvaluateTable): void {
   for (const [kind, bytes, alignment] of LOADS)
     table[kind] = (m, u) => {
       const address = m.address(u);
-      if (misaligned(address, alignment)) return raise(m.core, VEC_GP);
+      if (misaligned(m.core, u, address, alignment)) return raise(m.core, VEC_GP);
       const status = m.load(u, address, bytes);
       if (status !== U.H_OK) return status;
       m.setVector(m.d(u), low(128, m.loaded));
@@ -196,7 +198,7 @@ function installMemory(table: EvaluateTable): void {
   for (const [kind, bytes, alignment] of STORES)
     table[kind] = (m, u) => {
       const address = m.address(u);
-      if (misaligned(address, alignment)) return raise(m.core, VEC_GP);
+      if (misaligned(m.core, u, address, alignment)) return raise(m.core, VEC_GP);
       return m.store(u, address, bytes, bytes === 32 ? m.vector256(m.d(u)) : m.vector(m.d(u)));
     };
 }

@@ -94,7 +94,9 @@ const EXT1_EDX: readonly Feature[] = [
 ];
 const EXT1_ECX: readonly Feature[] = [
   [0, MN.MN_LAHF, LEVEL_V2],
+  [4, 0, LEVEL_V1, 2], // LOCK MOV CR0 is MOV CR8
   [5, MN.MN_LZCNT, LEVEL_V3],
+  [7, 0, LEVEL_V1, 2], // misaligned SSE mode
   [8, MN.MN_PREFETCHW],
 ];
 /** AVX in leaf 1 ECX. */

@@ -259,7 +259,7 @@ export class BlockCache {
     const chunkEnd = Math.min(((from & ~(CHUNK_BYTES - 1)) >>> 0) + CHUNK_BYTES, pageEnd);
     if (this.amd < 0) {
       this.amd = cpuModel(core.shared.active ?? core).vendor === VENDOR_AMD ? 1 : 0;
-      ins.branch16 = this.amd;
+      ins.amd = this.amd;
     }
     b.at = record + BLOCK_HEADER_BYTES;
     b.mode = mode;

@@ -190,20 +190,27 @@ function prepare(core: Core, u: number, left: number, uses: number, write: boole
   return n;
 }
 
-/** Fills sourceAt and targetAt for `n` elements. @returns H_OK, or what the helper has to return */
+const statusOf = (place: number): number =>
+  place === TRANSLATE_FAULT ? H_FAULT : place === TRANSLATE_EXIT ? H_EXIT_AT : H_OK;
+
+/**
+ * Fills sourceAt and targetAt for `n` elements. What is compared is looked at target first, as an AMD EPYC does it.
+ * @returns H_OK, or what the helper has to return
+ */
 function translateChunk(core: Core, u: number, n: number, uses: number, write: boolean): number {
   const bytes = n * core.u8[u + FIELD_C]!;
   const back = goesDown(core) ? bytes - core.u8[u + FIELD_C]! : 0;
+  if (uses & USES_TARGET && !write) {
+    targetAt = translateRead(core, (target.lo - back) | 0, target.hi, bytes);
+    if (statusOf(targetAt) !== H_OK) return statusOf(targetAt);
+  }
   if (uses & USES_SOURCE) {
     sourceAt = translateRead(core, (source.lo - back) | 0, source.hi, bytes);
-    if (sourceAt === TRANSLATE_FAULT) return H_FAULT;
-    if (sourceAt === TRANSLATE_EXIT) return H_EXIT_AT;
+    if (statusOf(sourceAt) !== H_OK) return statusOf(sourceAt);
   }
-  if (uses & USES_TARGET) {
-    const lo = (target.lo - back) | 0;
-    targetAt = write ? translateWrite(core, lo, target.hi, bytes) : translateRead(core, lo, target.hi, bytes);
-    if (targetAt === TRANSLATE_FAULT) return H_FAULT;
-    if (targetAt === TRANSLATE_EXIT) return H_EXIT_AT;
+  if (uses & USES_TARGET && write) {
+    targetAt = translateWrite(core, (target.lo - back) | 0, target.hi, bytes);
+    if (statusOf(targetAt) !== H_OK) return statusOf(targetAt);
   }
   return H_OK;
 }
@@ -395,8 +402,6 @@ function compareStrings(core: Core, u: number, uses: number): number {
   let aHi = size === 8 ? core.i32[RAX + 1]! : 0;
   let bLo = 0;
   let bHi = 0;
-  let nextLo = aLo;
-  let nextHi = aHi;
   let done = 0;
   let status = H_OK;
   let stop = false;
@@ -408,21 +413,21 @@ function compareStrings(core: Core, u: number, uses: number): number {
     target.step(core, done * size);
   }
   while (done < n && !stop) {
+    status = readElement(core, target, targetAt, done, n, size);
+    if (status !== H_OK) break;
+    const targetLo = elementLo;
+    const targetHi = elementHi;
     if (uses & USES_SOURCE) {
       status = readElement(core, source, sourceAt, done, n, size);
       if (status !== H_OK) break;
-      nextLo = elementLo;
-      nextHi = elementHi;
+      aLo = elementLo;
+      aHi = elementHi;
       source.step(core, step);
     }
-    status = readElement(core, target, targetAt, done, n, size);
-    if (status !== H_OK) break;
     target.step(core, step);
     done++;
-    aLo = nextLo;
-    aHi = nextHi;
-    bLo = elementLo;
-    bHi = elementHi;
+    bLo = targetLo;
+    bHi = targetHi;
     stop = (aLo === bLo && aHi === bHi) === stopEqual;
   }
   if (done > 0) setSubFlags(core, size, aLo, aHi, bLo, bHi);

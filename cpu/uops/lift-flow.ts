@@ -32,7 +32,7 @@ function checkRelative(b: BlockBuilder, ins: Instruction, gate: number, gateSlot
   checkTarget(b, ins, S_RIPBASE, target(b, ins), gate, gateSlot);
 }
 
-/** A near branch that cuts RIP to 16 bits where code has 64: only AMD's processors have it (Instruction.branch16). */
+/** A near branch that cuts RIP to 16 bits where code has 64: only AMD's processors have it (Instruction.amd). */
 function cutsRip(b: BlockBuilder, ins: Instruction): boolean {
   return b.is64 && ins.opSize === 2;
 }

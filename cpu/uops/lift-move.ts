@@ -70,7 +70,7 @@ defineLifter(liftMovsx, MN.MN_MOVSX);
 
 function liftMovsxd(b: BlockBuilder, ins: Instruction): void {
   if (ins.size[0] === 8) extend(b, ins, U.U_SX32_64, U.U_LOAD_SX32_64);
-  else if (ins.size[0] === 2 && ins.branch16 === 1 && isMemory(ins, 1)) {
+  else if (ins.size[0] === 2 && ins.amd === 1 && isMemory(ins, 1)) {
     // AMD's processors read four bytes for the 16-bit form too; Intel's two (SDM volume 2, MOVSXD).
     b.mem(ins, 4, false);
     b.m(U.U_LOAD_SX32_64, S_T0);

@@ -67,10 +67,11 @@ defineLifter(
 
 defineLifter(
   stringLifter(HELPER_REP_CMPS, USES_SOURCE | USES_TARGET, (b, ins, size, sz) => {
-    b.stringOperand(ins, OP_STR_SRC, size, false);
-    b.m(U.U_LOAD + sz, S_T0);
+    // The second operand first, as an AMD EPYC does it: so its fault goes before that of the first.
     b.stringOperand(ins, OP_STR_DST, size, false);
-    b.m(U.alu(U.ALU_CMP, U.FORM_RM, sz), S_T0);
+    b.m(U.U_LOAD + sz, S_T0);
+    b.stringOperand(ins, OP_STR_SRC, size, false);
+    b.m(U.alu(U.ALU_CMP, U.FORM_MR, sz), S_T0);
   }),
   MN.MN_CMPS,
 );

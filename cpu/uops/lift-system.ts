@@ -65,6 +65,7 @@ import {
 import { invalidatePage } from "../mmu/tlb.ts";
 import { isCanonical } from "../mmu/walker.ts";
 import * as B from "../system/bits.ts";
+import { isAmd } from "../system/cpu-model.ts";
 import { cpuid } from "../system/cpuid.ts";
 import * as CR from "../system/cr.ts";
 import { loadAccessRights, loadLimit, setZf, verify } from "../system/descriptors.ts";
@@ -226,10 +227,13 @@ function loadFar(b: BlockBuilder, ins: Instruction, size: number): void {
   b.m(U.U_LOAD + sizeIndex(size), A.S_T0);
   b.m(U.U_LOAD_ZX16_32, A.S_T1, 0, size);
 }
+/** Operand size of far pointers: AMD's processors have none of 64 bits (APM volume 3, CALL, JMP and LDS). */
+const pointerSize = (b: BlockBuilder, ins: Instruction): number => (ins.opSize === 8 && isAmd(b.core) ? 4 : ins.opSize);
 function loadPointer(seg: number): Lifter {
   return (b, ins) => {
-    loadFar(b, ins, ins.opSize);
-    b.helperEnd(HELPER_LOAD_POINTER, seg, gprSlot(ins.reg[0]!), ins.opSize, ins.length);
+    const size = pointerSize(b, ins);
+    loadFar(b, ins, size);
+    b.helperEnd(HELPER_LOAD_POINTER, seg, gprSlot(ins.reg[0]!), size, ins.length);
   };
 }
 define(loadPointer(0), MN.MN_LES);
@@ -249,8 +253,8 @@ function far(mnemonic: number, name: string, transfer: FarTransfer): void {
     if (ins.kind[0] === OP_FAR) {
       b.ri(U.U_MOV_RI + 2, A.S_T0, ins.immLo);
       b.ri(U.U_MOV_RI + 2, A.S_T1, ins.imm2);
-    } else loadFar(b, ins, ins.opSize);
-    b.helperEnd(helper, ins.opSize, 0, 0, ins.length);
+    } else loadFar(b, ins, pointerSize(b, ins));
+    b.helperEnd(helper, pointerSize(b, ins), 0, 0, ins.length);
   }, mnemonic);
 }
 far(MN.MN_JMPF, "JMP far", farJump);

@@ -24,6 +24,7 @@ import { type BlockBuilder, defineLifter, type Lifter } from "./builder.ts";
 import { defineHelper } from "./helpers.ts";
 import { HELPER_UNDEFINED } from "./helpers-integer.ts";
 import {
+  C_FORGIVEN,
   MODE_AVX,
   MODE_EM,
   MODE_OSFXSR,
@@ -133,8 +134,10 @@ export function loadVector(b: BlockBuilder, ins: Instruction, i: number, temp: n
   const aligned = (ROW_FLAGS[ins.row]! & ROW_ALIGN16) !== 0;
   b.mem(ins, size, false);
   if (size === 32) b.m(aligned ? U_VLOADA256 : U_VLOAD256, temp);
-  else if (size === 16) b.m(aligned ? U_VLOADA : U_VLOAD, temp);
-  else if (size === 8) b.m(U_VLOAD64, temp);
+  else if (size === 16) {
+    if (aligned) b.mc |= C_FORGIVEN;
+    b.m(aligned ? U_VLOADA : U_VLOAD, temp);
+  } else if (size === 8) b.m(U_VLOAD64, temp);
   else if (size === 4) b.m(U_VLOAD32, temp);
   else {
     b.m(size === 2 ? U_LOAD_ZX16_32 : U_LOAD_ZX8_32, S_T0);

@@ -17,7 +17,7 @@ import {
 import { type Core, raise, VEC_GP, VEC_MF, VEC_SS } from "../core.ts";
 import type { Instruction } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
-import { MXCSR_MASK } from "../fpu/sse-state.ts";
+import { mxcsrMask } from "../fpu/sse-state.ts";
 import {
   ENV_16,
   ENV_REAL,
@@ -285,7 +285,7 @@ defineLifter((b) => {
 const T0 = (SLOTS + S_T0) >>> 2;
 const HELPER_LDMXCSR: number = defineHelper("LDMXCSR", (core) => {
   const value = core.i32[T0] as number;
-  if (value & ~MXCSR_MASK) return raise(core, VEC_GP);
+  if (value & ~mxcsrMask(core)) return raise(core, VEC_GP);
   core.i32[MXCSR >>> 2] = value;
   return U.H_OK;
 });

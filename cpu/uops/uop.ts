@@ -7,7 +7,7 @@
  *   4  u8  b        second source slot, or index register of a memory operand
  *   5  u8  s        segment-base slot of a memory operand (S_ZERO if flat)
  *   6  u8  off      offset of the instruction's first byte from the block's first byte
- *   7  u8  c        memory operand: bits 0-1 scale, bit 2 C_STACK (address faults are #SS, not #GP);
+ *   7  u8  c        memory operand: bits 0-1 scale, bit 2 C_STACK (address faults are #SS, not #GP), C_FORGIVEN;
  *                   otherwise condition code or a small constant
  *   8  i32 disp     displacement, branch displacement, or low word of a 64-bit immediate
  *  12  i32 imm      immediate (sign-extended to 64 bits), or high word
@@ -43,6 +43,8 @@ export const BLOCK_STAMP = 24;
 export const BLOCK_CALLS = 32;
 export const C_SCALE_MASK = 3;
 export const C_STACK = 4;
+/** Of a U_VLOADA: MXCSR.MM forgives an address that is not aligned. */
+export const C_FORGIVEN = 8;
 
 // ---- kinds --------------------------------------------------------------------------------------------------------
 let next = 0;

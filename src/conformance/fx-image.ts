@@ -1,6 +1,7 @@
 /** The registers of an FXSAVE image, 64-bit form (SDM table 10-2), to and from a core's state in the arena. */
 import * as A from "../../cpu/arena.ts";
 import type { Core } from "../../cpu/core.ts";
+import { CW_ALWAYS, CW_WRITABLE, refreshSummary } from "../../cpu/fpu/x87-state.ts";
 
 const FX_FSW = 2;
 const FX_FTW = 4;
@@ -20,13 +21,17 @@ function tagOf(u8: Uint8Array, at: number): number {
   return exponent === 0x7fff || !(u8[at + 7]! & 0x80) ? 2 : 0;
 }
 
-/** Loads x87 and SSE registers from `fx`; the registers in it are relative to the top of the stack. */
+/**
+ * Loads x87 and SSE registers from `fx` as FXRSTOR does, which brought the processor into that state; the registers in it are
+ * relative to the top of the stack.
+ */
 export function loadFx(core: Core, fx: Uint8Array): void {
   const { u8, i32 } = core;
   const sw = word(fx, FX_FSW);
   const top = (sw >>> 11) & 7;
-  i32[A.FPU_CW >>> 2] = word(fx, 0);
+  i32[A.FPU_CW >>> 2] = (word(fx, 0) & CW_WRITABLE) | CW_ALWAYS;
   i32[A.FPU_SW >>> 2] = sw;
+  refreshSummary(core);
   i32[A.MXCSR >>> 2] = word(fx, FX_MXCSR) | (word(fx, FX_MXCSR + 2) << 16);
   for (let n = 0; n < 8; n++) {
     const register = A.FPR + ((top + n) & 7) * 16;

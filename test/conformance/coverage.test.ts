@@ -76,7 +76,7 @@ function advertised(): Uint8Array {
 function countRows(): Uint32Array {
   const counts = new Uint32Array(ROW_COUNT);
   const ins = new I.Instruction();
-  ins.branch16 = 1;
+  ins.amd = 1;
   for (const name of readdirSync(FOLDER).filter((file) => file.endsWith(".jsonl.gz"))) {
     for (const match of gunzipSync(readFileSync(FOLDER + name))
       .toString("latin1")

@@ -86,7 +86,7 @@ export function upperHalves(r: Random, image: () => Uint8Array): Uint8Array {
 }
 
 /** VEX opcodes, by map and opcode, of extensions that this core leaves out: what the host makes of them is no matter. */
-const EXTENSIONS =
+export const EXTENSIONS: RegExp =
   /^(1(4[1-9ab]|9[0-389])|2(4[9b]|5[0-3ce]|72|b[0145]|c[b-f]|d[2-3a-f]|e.)|3(3[0-3]|4[489]|5[c-f]|6[89a-f]|7[89a-f]|c[ef]|de))/;
 
 /**

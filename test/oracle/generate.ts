@@ -139,7 +139,7 @@ function encode(r: Random, row: number, size: CodeSize): Uint8Array {
 }
 
 const ins = new I.Instruction();
-ins.branch16 = hostIsAmd() ? 1 : 0;
+ins.amd = hostIsAmd() ? 1 : 0;
 
 /** Sets registers (or patches the displacement) so that the memory operand lies in the window. */
 function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): void {

@@ -90,6 +90,8 @@ const PROOFS: Readonly<Record<string, readonly [file: string, title: string]>> =
   "d.eax.1": [HERE, "XSAVEC: it stores"],
   "d.eax.2": [HERE, "XGETBV of what is in use"],
   "80000001.ecx.0": [HERE, "LAHF in 64-bit mode"],
+  "80000001.ecx.4": [HERE, "AltMovCr8: LOCK"],
+  "80000001.ecx.7": [HERE, "MisAlignSse: MXCSR.MM"],
   "80000001.ecx.5": [HERE, "LZCNT: zeros above 1"],
   "80000001.ecx.8": [HERE, "PREFETCHW of a mapped line"],
   "80000001.edx.11": [HERE, "SYSCALL goes where LSTAR says"],

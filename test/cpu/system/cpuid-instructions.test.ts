@@ -5,6 +5,7 @@ import { VEC_GP, VEC_UD } from "../../../cpu/core.ts";
 import { FEATURE_LZCNT, FEATURE_MOVBE, FEATURE_SSE42 } from "../../../cpu/decode/instruction.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { CR4_UMIP } from "../../../cpu/system/bits.ts";
+import { findCpuModel, setCpuModel } from "../../../cpu/system/cpu-model.ts";
 import { featureSet } from "../../../cpu/system/features.ts";
 import { BareCore, type BareOptions, bytes, CODE, DATA } from "../../support/bare-core.ts";
 
@@ -126,6 +127,34 @@ describe("a feature that CPUID reports works:", () => {
     bare.reset(bytes("0f 01 06"), { registers: OPTIONS.registers! });
     bare.core.i32[CR4 >>> 2]! |= CR4_UMIP;
     expect(bare.runThrough(10, 10, () => -1).faults[0]!.vector).toBe(VEC_GP);
+  });
+});
+
+describe("what only AMD's processors have works:", () => {
+  const amd = new BareCore(makeReference);
+  setCpuModel(amd.core, findCpuModel("amd", "x86-64-v3"));
+  const runAmd = (code: string): { vector: number; rax: number } => {
+    amd.reset(bytes(code), OPTIONS);
+    return { vector: amd.runThrough(1000, 1000, () => -1).faults[0]!.vector, rax: Number(amd.core.slot(0)) };
+  };
+
+  it("AltMovCr8: LOCK makes CR8 of CR0", () => {
+    expect(runAmd("b8 05 00 00 00  44 0f 22 c0  31 c0  f0 0f 20 c0  0f 0b")).toEqual({ vector: VEC_UD, rax: 5 });
+    expect(run("f0 0f 20 c0").vector).toBe(VEC_UD);
+  });
+
+  it("MisAlignSse: MXCSR.MM lets ADDPS read anywhere, but no MOVAPS", () => {
+    const setMm = "c7 06 80 1f 02 00  0f ae 16";
+    expect(runAmd(`${setMm}  0f 58 46 01  b8 03 00 00 00  0f 0b`)).toEqual({ vector: VEC_UD, rax: 3 });
+    expect(runAmd(`${setMm}  0f 28 46 01`).vector).toBe(VEC_GP);
+    expect(runAmd("0f 58 46 01").vector).toBe(VEC_GP);
+    expect(run(setMm).vector).toBe(VEC_GP);
+    expect(runAmd("0f ae 06  8b 46 1c  0f 0b").rax).toBe(0x2ffff);
+  });
+
+  it("a far pointer of 32 bits, whatever REX.W says", () => {
+    const pointer = "c7 06 44 33 22 11  66 c7 46 04 03 00";
+    expect(runAmd(`${pointer}  48 0f b5 06  0f 0b`)).toEqual({ vector: VEC_UD, rax: 0x11223344 });
   });
 });
 
