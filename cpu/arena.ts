@@ -239,6 +239,13 @@ export const PV_COST_IRET_USER: number = CORE + 0x890;
 export const PV_CALLS: number = CORE + 0x894;
 export const PV_IRETS: number = CORE + 0x898;
 export const PV_IRETS_USER: number = CORE + 0x89c;
+/** i64: where the slow path of a memory access finds its linear address. */
+export const ACCESS_LIN: number = CORE + 0x8c0;
+/**
+ * What a translation wants at hand but not in a register (translator/emitter.ts), i64: linear address of its first page, context number.
+ */
+export const REGION_PAGE: number = CORE + 0x8c8;
+export const REGION_CTX: number = CORE + 0x8d0;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;

@@ -23,12 +23,13 @@ export interface Scratch {
 
 /** Imported functions, in the order of their indices. Types in terms of wasm value types. */
 export const IMPORTS: readonly Import[] = [
-  { name: "read", type: { params: [I32, I32, I32, I32], results: [I32] } },
-  { name: "write", type: { params: [I32, I32, I32, I32], results: [I32] } },
-  { name: "rmw", type: { params: [I32, I32, I32, I32], results: [I32] } },
+  { name: "read", type: { params: [I32, I32], results: [I32] } },
+  { name: "write", type: { params: [I32, I32], results: [I32] } },
+  { name: "rmw", type: { params: [I32, I32], results: [I32] } },
   { name: "helper", type: { params: [I32, I32], results: [I32] } },
   { name: "fault", type: { params: [I32, I32], results: [I32] } },
 ];
+/** The slow path of an access at ACCESS_LIN: read(bytes, micro-op), and so on. */
 export const IMPORT_READ = 0;
 export const IMPORT_WRITE = 1;
 export const IMPORT_RMW = 2;
@@ -216,14 +217,15 @@ export abstract class Emitter {
     w.op(OP.i32_add);
   }
 
-  /** Calls a slow path for `bytes` at `lin`; leaves the engine if it says so. */
+  /**
+   * Calls a slow path for `bytes` at `lin`; leaves the engine if it says so. The address goes through memory: as 32-bit halves its parts would
+   * be computed before they are needed.
+   */
   slow(access: Access, bytes: number): void {
     const { w, l } = this;
+    w.i32(0);
     w.get(l.lin);
-    w.op(OP.i32_wrap_i64);
-    w.get(l.lin);
-    w.i64(32);
-    w.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    w.mem(MEM.i64_store, A.ACCESS_LIN);
     w.i32(bytes);
     this.uop();
     w.call(access);

@@ -1,31 +1,34 @@
 /** What generated code imports: the arena's memory, the table of translated functions, the slow paths, the helpers. */
 import * as A from "../arena.ts";
+import { ACCESS_LIN } from "../arena.ts";
 import { type Core, raise } from "../core.ts";
 import type { CalledOut, HostProfile, Sampler } from "../host-profile.ts";
 import { readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
 import { HELPER_NAMES, HELPERS } from "../uops/helpers.ts";
 import { generateInterpreter, RUN_SAMPLE, TRANSLATED_GOES_ON } from "./generate.ts";
 
+const LO: number = ACCESS_LIN >>> 2;
+
 export interface Environment {
   memory: WebAssembly.Memory;
   /** Translated functions (generate.ts TRANSLATED_TYPE); entries without one are null. */
   table: WebAssembly.Table;
-  read(lo: number, hi: number, size: number, u: number): number;
-  write(lo: number, hi: number, size: number, u: number): number;
-  rmw(lo: number, hi: number, size: number, u: number): number;
+  read(size: number, u: number): number;
+  write(size: number, u: number): number;
+  rmw(size: number, u: number): number;
   helper(number: number, u: number): number;
   fault(vector: number, error: number): number;
 }
 
 /** One environment for the cores of `core`'s group: all generated code works on the active one. */
 export function makeEnvironment(core: Core): Environment {
-  const { arena, shared } = core;
+  const { arena, shared, i32 } = core;
   return {
     memory: arena.memory,
     table: new WebAssembly.Table({ initial: 1, element: "anyfunc" }),
-    read: (lo, hi, size, u) => readSlow(shared.active!, lo, hi, size, u),
-    write: (lo, hi, size, u) => writeSlow(shared.active!, lo, hi, size, u),
-    rmw: (lo, hi, size, u) => rmwSlow(shared.active!, lo, hi, size, u),
+    read: (size, u) => readSlow(shared.active!, i32[LO]!, i32[LO + 1]!, size, u),
+    write: (size, u) => writeSlow(shared.active!, i32[LO]!, i32[LO + 1]!, size, u),
+    rmw: (size, u) => rmwSlow(shared.active!, i32[LO]!, i32[LO + 1]!, size, u),
     helper: (number, u) => HELPERS[number]!(shared.active!, u),
     fault: (vector, error) => raise(shared.active!, vector, error),
   };
@@ -49,10 +52,10 @@ type Code = (block: number) => number;
 export function sampledImports(core: Core, environment: Environment, calls: CalledOut): Environment {
   const profile = core.shared.profile!;
   const access = (call: Environment["read"]): Environment["read"] => {
-    return (lo, hi, size, u) => {
-      if (!calls.memory.due()) return call(lo, hi, size, u);
+    return (size, u) => {
+      if (!calls.memory.due()) return call(size, u);
       const from = profile.now();
-      const status = call(lo, hi, size, u);
+      const status = call(size, u);
       calls.memory.add(profile.now() - from);
       return status;
     };

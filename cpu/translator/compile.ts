@@ -1,11 +1,11 @@
 /** From a region to the code of one WebAssembly function (type: interpreter/generate.ts TRANSLATED_TYPE). */
 import * as A from "../arena.ts";
 import { type Core, VEC_GP } from "../core.ts";
-import { Assembler, type Label, OP } from "../emit/assembler.ts";
+import { Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
 import { push } from "../emit/emit-move.ts";
 import { emitTable } from "../emit/table.ts";
 import * as U from "../uops/uop.ts";
-import { COND, REM, RIPL, ST, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
+import { COND, REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
 import type { Edge, Region } from "./region.ts";
 import { analyse, type Structure } from "./structure.ts";
 
@@ -61,9 +61,7 @@ export class RegionCompiler {
   private follow(from: number, edge: Edge): void {
     const { body } = this;
     if (edge.to < 0) {
-      this.e.pageAddress(edge.offset);
-      body.set(RIPL);
-      this.leave();
+      this.leave(() => this.e.pageAddress(edge.offset));
       return;
     }
     // Every edge is a cut: the deadline is tested. And a page is entered only if it is in the fetch TLB.
@@ -76,9 +74,7 @@ export class RegionCompiler {
     }
     body.unlikely();
     body.if();
-    this.e.pageAddress(edge.offset);
-    body.set(RIPL);
-    this.leave();
+    this.leave(() => this.e.pageAddress(edge.offset));
     body.end();
     this.jump(from, edge);
   }
@@ -112,7 +108,7 @@ export class RegionCompiler {
       else this.hashTargets(index, targets);
       body.end();
     }
-    this.leave();
+    this.leave(() => body.get(RIPL));
   }
 
   private compareTargets(index: number, targets: readonly Edge[]): void {
@@ -163,17 +159,12 @@ export class RegionCompiler {
     body.end();
   }
 
-  /**
-   * Leaves for RIPL: ST = 0, the slice has ended, or TRANSLATED_GOES_ON, -1, the dispatcher does. (Not by the comparison that `follow`
-   * branches on: V8 would keep its result in a register.)
-   */
-  private leave(): void {
+  /** Leaves for the RIP that `push` pushes. */
+  private leave(push: () => void): void {
     const { body } = this;
     body.i32(0);
-    body.get(REM);
-    body.i32(0);
-    body.op(OP.i32_gt_s, OP.i32_sub);
-    body.set(ST);
+    push();
+    body.mem(MEM.i64_store, A.RIP);
     body.br(this.e.exit!);
   }
 

@@ -14,38 +14,34 @@ import type { Page } from "./region.ts";
 // Locals: the parameter (linear RIP), then those of LOCAL_TYPES.
 const PAGE = 0;
 const ENT = 1;
-export const ST = 2;
+/** What the function answers if not zero: where a slow path or helper said so. */
+const ST = 2;
 const I = 3;
 export const REM = 4;
 /** What a slow path or helper answered. */
 const STATUS = 5;
-const UOP = 6;
-const BLK = 7;
-const TLB = 8;
-export const COND = 9;
-const CTX = 10;
-export const RIPL = 11;
-const X = 12;
-export const Y = 13;
-const R = 14;
-export const T = 15;
-const LIN = 16;
-const FX = 17;
-const FY = 18;
-const FR = 19;
-const V = 20;
-/** Slot n of the slot file is local SLOT + n. */
-const SLOT = 21;
-/** i32: the other pages of the region are in the fetch TLB, where they were when it was formed. */
-export const VALID: number = SLOT + 37;
-/** The five flag words are locals FLAG..FLAG+4. */
+const TLB = 6;
+export const COND = 7;
+/** The other pages of the region are in the fetch TLB, where they were when it was formed. */
+export const VALID = 8;
+const CTX = 9;
+export const RIPL = 10;
+const X = 11;
+export const Y = 12;
+const R = 13;
+export const T = 14;
+const LIN = 15;
+const FX = 16;
+const FY = 17;
+const FR = 18;
+/** Slot n of the slot file is local SLOT + n; the five flag words follow. */
+const SLOT = 19;
 const FLAG: number = SLOT + 32;
+const V: number = FLAG + 5;
 export const LOCAL_TYPES: readonly number[] = [
-  ...new Array<number>(9).fill(I32),
-  ...new Array<number>(10).fill(I64),
+  ...new Array<number>(8).fill(I32),
+  ...new Array<number>(V - CTX).fill(I64),
   V128,
-  ...new Array<number>(37).fill(I64),
-  I32,
 ];
 const SCRATCH: Scratch = { x: X, y: Y, r: R, t: T, lin: LIN, v: V, ent: ENT, st: ST, i: I };
 
@@ -134,9 +130,7 @@ export class TranslatorEmitter extends Emitter {
       return;
     }
     if (n === RIPBASE) {
-      w.get(PAGE);
-      w.i64(this.blockOffset);
-      w.op(OP.i64_add);
+      this.pageAddress(this.blockOffset);
     } else {
       this.slotsUsed |= 1 << n;
       w.get(SLOT + n);
@@ -277,10 +271,12 @@ export class TranslatorEmitter extends Emitter {
     this.w.i32(this.at);
   }
   tlbBase(): void {
-    this.w.get(TLB);
+    this.w.i32(0);
+    this.w.mem(MEM.i32_load, A.TLB_BASE);
   }
   context(): void {
-    this.w.get(CTX);
+    this.w.i32(0);
+    this.w.mem(MEM.i64_load, A.REGION_CTX);
   }
 
   /** As the general one, without the terms that are zero. */
@@ -317,25 +313,26 @@ export class TranslatorEmitter extends Emitter {
     w.if();
     w.get(STATUS);
     w.set(ST);
+    w.i32(0);
     w.i32(this.at);
-    w.set(UOP);
+    w.mem(MEM.i32_store, A.UOP);
+    w.i32(0);
     w.i32(this.record);
-    w.set(BLK);
+    w.mem(MEM.i32_store, A.BLOCK);
+    w.i32(0);
     this.pageAddress(this.blockOffset);
-    w.set(RIPL);
+    w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
     w.br(this.exit!);
     w.end();
   }
 
   /** The slow path may charge cycles or end the slice: REMAINING is in memory meanwhile. */
   override slow(access: Access, bytes: number): void {
-    this.storeRemaining();
     const { w, l } = this;
+    this.storeRemaining();
+    w.i32(0);
     w.get(l.lin);
-    w.op(OP.i32_wrap_i64);
-    w.get(l.lin);
-    w.i64(32);
-    w.op(OP.i64_shr_u, OP.i32_wrap_i64);
+    w.mem(MEM.i64_store, A.ACCESS_LIN);
     w.i32(bytes);
     this.uop();
     w.call(access);
@@ -432,10 +429,12 @@ export class TranslatorEmitter extends Emitter {
   // ---- the ends of the function -------------------------------------------------------------------------------------------
   /** Loads what the body uses; to be called after it was emitted. `w` is where the function begins. */
   prologue(w: Assembler, record: number, pages: readonly Page[]): void {
+    w.i32(0);
     w.get(PAGE);
     w.i64(-4096);
     w.op(OP.i64_and);
-    w.set(PAGE);
+    w.tee(PAGE);
+    w.mem(MEM.i64_store, A.REGION_PAGE);
     const load = (op: number, address: number, local: number): void => {
       w.i32(0);
       w.mem(op, address);
@@ -444,7 +443,11 @@ export class TranslatorEmitter extends Emitter {
     load(MEM.i32_load, A.REMAINING, REM);
     this.addInstructions(() => w.get(REM), w);
     load(MEM.i32_load, A.TLB_BASE, TLB);
-    load(MEM.i64_load32_u, A.TLB_CTX, CTX);
+    w.i32(0);
+    w.i32(0);
+    w.mem(MEM.i64_load32_u, A.TLB_CTX);
+    w.tee(CTX);
+    w.mem(MEM.i64_store, A.REGION_CTX);
     for (let n = 0; n < 32; n++)
       if (this.slotsUsed & (1 << n) && !isTemp(n)) load(MEM.i64_load, A.SLOTS + n * 8, SLOT + n);
     for (let n = 0; n < FLAGS; n++) if (this.flagsUsed & (1 << n)) load(MEM.i64_load, A.CC_Z + n * 8, FLAG + n);
@@ -496,7 +499,7 @@ export class TranslatorEmitter extends Emitter {
     w.end();
   }
 
-  /** Stores what the body changed. ST <= 0: RIPL is the next RIP; else UOP, BLK and RIPL name the micro-op, its block and RIPBASE. Pushes ST. */
+  /** Stores what the body changed, and pushes the answer: ST, or if that is zero, whether the slice has ended. */
   epilogue(w: Assembler): void {
     const store = (op: number, address: number, local: number): void => {
       w.i32(0);
@@ -511,29 +514,30 @@ export class TranslatorEmitter extends Emitter {
       w.get(REM);
       w.op(OP.i32_sub);
     }, w);
+    // ST, or else 0 if the slice has ended, -1 (TRANSLATED_GOES_ON) if not.
     w.get(ST);
     w.i32(0);
-    w.op(OP.i32_gt_s);
-    w.if();
-    store(MEM.i32_store, A.UOP, UOP);
-    store(MEM.i32_store, A.BLOCK, BLK);
-    store(MEM.i64_store, A.SLOTS + A.S_RIPBASE, RIPL);
-    w.else();
-    store(MEM.i64_store, A.RIP, RIPL);
-    w.end();
+    w.get(REM);
+    w.i32(0);
+    w.op(OP.i32_gt_s, OP.i32_sub);
     w.get(ST);
+    w.op(OP.select);
   }
 
-  /** Pushes page + offset. */
+  /**
+   * Pushes page + offset. The page comes from memory: of a local, V8 would compute all such sums ahead of a loop and keep them on the stack.
+   */
   pageAddress(offset: number): void {
-    this.w.get(PAGE);
+    this.w.i32(0);
+    this.w.mem(MEM.i64_load, A.REGION_PAGE);
     this.w.i64(offset);
     this.w.op(OP.i64_add);
   }
   /** Pushes the distance of local `rip` from the first page, as an i32. */
   pageDistance(rip: number): void {
     this.w.get(rip);
-    this.w.get(PAGE);
+    this.w.i32(0);
+    this.w.mem(MEM.i64_load, A.REGION_PAGE);
     this.w.op(OP.i64_sub, OP.i32_wrap_i64);
   }
 }
