@@ -239,13 +239,6 @@ export const PV_COST_IRET_USER: number = CORE + 0x890;
 export const PV_CALLS: number = CORE + 0x894;
 export const PV_IRETS: number = CORE + 0x898;
 export const PV_IRETS_USER: number = CORE + 0x89c;
-/** i64: where the slow path of a memory access finds its linear address. */
-export const ACCESS_LIN: number = CORE + 0x8c0;
-/**
- * What a translation wants at hand but not in a register (translator/emitter.ts), i64: linear address of its first page, context number.
- */
-export const REGION_PAGE: number = CORE + 0x8c8;
-export const REGION_CTX: number = CORE + 0x8d0;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;
@@ -258,6 +251,21 @@ export const COUNT_WALK: number = CORE + 0xe88;
 export const COUNT_FLUSH: number = CORE + 0xe8c;
 export const COUNT_SMC: number = CORE + 0xe90;
 export const COUNT_INTERRUPTS: number = CORE + 0xe94;
+/** i64: where the slow path of a memory access finds its linear address. */
+export const ACCESS_LIN: number = CORE + 0xf00;
+/** i64, what a translation wants at hand but not in a register (translator/emitter.ts): linear address of its first page, context number. */
+export const REGION_PAGE: number = CORE + 0xf08;
+export const REGION_CTX: number = CORE + 0xf10;
+/**
+ * The lazy flags of translated code (emit/flags.ts): i32, then five i64. CC_K is zero, and the five words CC_Z .. CC_A hold, whenever
+ * anything but translations and their dispatcher runs.
+ */
+export const CC_K: number = CORE + 0xf18;
+export const CC_1: number = CORE + 0xf20;
+export const CC_2: number = CORE + 0xf28;
+export const CC_OWN_C: number = CORE + 0xf30;
+export const CC_OWN_O: number = CORE + 0xf38;
+export const CC_OWN_Z: number = CORE + 0xf40;
 
 // ---- save slots of the other cores ------------------------------------------------------------------------------
 export const MAX_CORES = 256;

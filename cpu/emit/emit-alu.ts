@@ -2,10 +2,23 @@
 import * as A from "../arena.ts";
 import * as U from "../uops/uop.ts";
 import { OP } from "./assembler.ts";
-import { bitsOf, type Emitter, IMPORT_RMW } from "./emitter.ts";
+import { type Emitter, IMPORT_RMW } from "./emitter.ts";
+import { K_ADC, K_ADD, K_CMP, K_DEC, K_INC, K_LOGIC, K_SBB, K_SUB } from "./flags.ts";
 import { type EmitTable, family } from "./table.ts";
 
 const ADDS = new Set([U.ALU_ADD, U.ALU_ADC]);
+/** Whose flags they are. */
+const KINDS: Readonly<Record<number, number>> = {
+  [U.ALU_ADD]: K_ADD,
+  [U.ALU_ADC]: K_ADC,
+  [U.ALU_SUB]: K_SUB,
+  [U.ALU_SBB]: K_SBB,
+  [U.ALU_CMP]: K_CMP,
+  [U.ALU_OR]: K_LOGIC,
+  [U.ALU_AND]: K_LOGIC,
+  [U.ALU_XOR]: K_LOGIC,
+  [U.ALU_TEST]: K_LOGIC,
+};
 const LOGIC = new Set([U.ALU_OR, U.ALU_AND, U.ALU_XOR, U.ALU_TEST]);
 const CARRIES = new Set([U.ALU_ADC, U.ALU_SBB]);
 
@@ -56,99 +69,6 @@ function compute(e: Emitter, op: number, sz: number): void {
   w.set(l.r);
 }
 
-/** The flags of what `compute` did; r is sign-extended afterwards. */
-function computeFlags(e: Emitter, op: number, sz: number): void {
-  if (LOGIC.has(op)) {
-    e.clearFlag(A.CC_C);
-    e.clearFlag(A.CC_O);
-    e.clearFlag(A.CC_A);
-  } else {
-    if (ADDS.has(op)) addFlags(e, sz, CARRIES.has(op));
-    else subtractFlags(e, sz, CARRIES.has(op));
-    e.adjustFlag();
-  }
-  e.flagsOfResult(e.l.r, sz);
-  e.noteFlags(op, sz);
-}
-
-/** CF and OF of x + y (+ carry) = r. Operands are zero-extended, so of 8 and 16 bits the carry is bit n of r. */
-function addFlags(e: Emitter, sz: number, carry: boolean): void {
-  const { w, l } = e;
-  e.openFlag(A.CC_C);
-  if (sz < 2) {
-    w.get(l.r);
-    w.i64(63 - bitsOf(sz));
-    w.op(OP.i64_shl);
-  } else if (!carry) {
-    w.get(l.r);
-    w.get(l.x);
-    w.op(OP.i64_lt_u, OP.i64_extend_i32_u);
-    w.i64(63);
-    w.op(OP.i64_shl);
-  } else {
-    // (x & y) | ((x | y) & ~r): the top bit is the carry out.
-    w.get(l.x);
-    w.get(l.y);
-    w.op(OP.i64_and);
-    w.get(l.x);
-    w.get(l.y);
-    w.op(OP.i64_or);
-    w.get(l.r);
-    w.i64(-1);
-    w.op(OP.i64_xor, OP.i64_and, OP.i64_or);
-    e.toTop(sz);
-  }
-  e.closeFlag(A.CC_C);
-  e.openFlag(A.CC_O);
-  w.get(l.x);
-  w.get(l.r);
-  w.op(OP.i64_xor);
-  w.get(l.y);
-  w.get(l.r);
-  w.op(OP.i64_xor, OP.i64_and);
-  e.toTop(sz);
-  e.closeFlag(A.CC_O);
-}
-
-/** CF and OF of x - y (- borrow) = r. Of 8 and 16 bits a borrow makes r negative. */
-function subtractFlags(e: Emitter, sz: number, carry: boolean): void {
-  const { w, l } = e;
-  e.openFlag(A.CC_C);
-  if (sz < 2) w.get(l.r);
-  else if (!carry) {
-    w.get(l.x);
-    w.get(l.y);
-    w.op(OP.i64_lt_u, OP.i64_extend_i32_u);
-    w.i64(63);
-    w.op(OP.i64_shl);
-  } else {
-    // (~x & y) | (~(x ^ y) & r)
-    w.get(l.x);
-    w.i64(-1);
-    w.op(OP.i64_xor);
-    w.get(l.y);
-    w.op(OP.i64_and);
-    w.get(l.x);
-    w.get(l.y);
-    w.op(OP.i64_xor);
-    w.i64(-1);
-    w.op(OP.i64_xor);
-    w.get(l.r);
-    w.op(OP.i64_and, OP.i64_or);
-    e.toTop(sz);
-  }
-  e.closeFlag(A.CC_C);
-  e.openFlag(A.CC_O);
-  w.get(l.x);
-  w.get(l.y);
-  w.op(OP.i64_xor);
-  w.get(l.x);
-  w.get(l.r);
-  w.op(OP.i64_xor, OP.i64_and);
-  e.toTop(sz);
-  e.closeFlag(A.CC_O);
-}
-
 function emitAlu(e: Emitter, op: number, form: number, sz: number): void {
   const { w, l } = e;
   const writes = op !== U.ALU_CMP && op !== U.ALU_TEST;
@@ -173,7 +93,7 @@ function emitAlu(e: Emitter, op: number, form: number, sz: number): void {
     w.get(l.r);
     e.close("d", sz, sz === 2);
   }
-  computeFlags(e, op, sz);
+  e.flagsOf(KINDS[op]!, sz);
 }
 
 /** INC, DEC, NEG, NOT. */
@@ -198,25 +118,7 @@ function emitUnary(e: Emitter, op: "inc" | "dec" | "neg" | "not", sz: number, me
     e.close("d", sz, sz === 2);
   }
   if (op === "not") return;
-  if (op === "neg") subtractFlags(e, sz, false);
-  else {
-    e.openFlag(A.CC_O);
-    w.get(l.x);
-    w.get(l.r);
-    w.op(OP.i64_xor);
-    if (op === "inc") {
-      // y = 1: overflow iff x >= 0 and r < 0, (x ^ r) & r.
-      w.get(l.r);
-      w.op(OP.i64_and);
-    } else {
-      w.get(l.x);
-      w.op(OP.i64_and);
-    }
-    e.toTop(sz);
-    e.closeFlag(A.CC_O);
-  }
-  e.adjustFlag();
-  e.flagsOfResult(l.r, sz);
+  e.flagsOf(op === "neg" ? K_SUB : op === "inc" ? K_INC : K_DEC, sz);
 }
 
 function emitXadd(e: Emitter, sz: number): void {
@@ -232,7 +134,7 @@ function emitXadd(e: Emitter, sz: number): void {
   e.open("d");
   w.get(l.r);
   e.close("d", sz, sz === 2);
-  computeFlags(e, U.ALU_ADD, sz);
+  e.flagsOf(K_ADD, sz);
 }
 
 function emitCmpxchg(e: Emitter, sz: number): void {
@@ -242,7 +144,7 @@ function emitCmpxchg(e: Emitter, sz: number): void {
   e.get("d", sz);
   w.set(l.y);
   compute(e, U.ALU_CMP, sz);
-  computeFlags(e, U.ALU_CMP, sz);
+  e.flagsOf(K_CMP, sz);
   w.get(l.x);
   w.get(l.y);
   w.op(OP.i64_eq);

@@ -84,6 +84,7 @@ function emitShift(e: Emitter, op: "shl" | "shr" | "sar", sz: number, byCl: bool
       e.close("d", 2, true);
     }
     w.end();
+    e.flagsUncertain();
   }
 }
 
@@ -153,6 +154,7 @@ function emitRotate(e: Emitter, left: boolean, sz: number, byCl: boolean): void 
       e.close("d", 2, true);
     }
     w.end();
+    e.flagsUncertain();
   }
 }
 

@@ -157,6 +157,7 @@ function emitCompare(e: Emitter): void {
   e.clearFlag(A.CC_O);
   e.clearFlag(A.CC_A);
   w.else();
+  e.flagsUncertain();
   e.callImmHelper();
   w.end();
 }

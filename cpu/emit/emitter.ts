@@ -5,6 +5,7 @@
  */
 import * as A from "../arena.ts";
 import { type Assembler, I32, I64, type Import, MEM, OP, V128 } from "./assembler.ts";
+import { storeFlags } from "./flags.ts";
 
 export type Field = "d" | "a" | "b" | "s";
 
@@ -37,6 +38,12 @@ export const IMPORT_RMW = 2;
 export const IMPORT_HELPER = 3;
 /** fault(vector, error code): records the fault, returns H_FAULT. */
 export const IMPORT_FAULT = 4;
+/** What translations import besides: settle(), which makes the flag words of the lazy form (flags.ts settleFlags). */
+export const TRANSLATION_IMPORTS: readonly Import[] = [
+  ...IMPORTS,
+  { name: "settle", type: { params: [], results: [] } },
+];
+export const IMPORT_SETTLE: number = IMPORTS.length;
 
 /** Size in bits of size index 0..3. */
 export const bitsOf = (sz: number): number => 8 << sz;
@@ -99,8 +106,6 @@ export abstract class Emitter {
   abstract condition(cc: number): void;
   /** Pushes the condition whose number is in the record's c. */
   abstract conditionOfC(): void;
-  /** After an ALU operation: locals x, y (zero-extended operands) and r hold what its flags were made of. */
-  noteFlags(_op: number, _sz: number): void {}
 
   // ---- values -----------------------------------------------------------------------------------------------------
   /** Leaves the engine with fault `vector`, error code 0. */
@@ -155,17 +160,12 @@ export abstract class Emitter {
     this.w.i64(0);
     this.closeFlag(flag);
   }
-  /** Stores CC_A = x ^ y ^ r. */
-  adjustFlag(): void {
-    const { w, l } = this;
-    this.openFlag(A.CC_A);
-    w.get(l.x);
-    w.get(l.y);
-    w.op(OP.i64_xor);
-    w.get(l.r);
-    w.op(OP.i64_xor);
-    this.closeFlag(A.CC_A);
+  /** The flags of operation `kind` (flags.ts K_*): locals x, y and r hold its operands and result. */
+  flagsOf(kind: number, sz: number): void {
+    storeFlags(this, kind, sz, this.l);
   }
+  /** Here flags may be those that were stored before, or those before the `if` that ends or turns to its other arm. */
+  flagsUncertain(): void {}
 
   // ---- memory -----------------------------------------------------------------------------------------------------
   /** Computes the linear address of the memory operand into local `lin`. */

@@ -12,6 +12,7 @@
 import * as A from "../arena.ts";
 import { Assembler, buildModule, type FunctionType, type Label, MEM, OP } from "../emit/assembler.ts";
 import { I32, I64, IMPORTS } from "../emit/emitter.ts";
+import { settleFlags } from "../emit/flags.ts";
 import { emitTable } from "../emit/table.ts";
 import { CTX_NONE } from "../mmu/contexts.ts";
 import * as U from "../uops/uop.ts";
@@ -143,7 +144,7 @@ function lookUp(w: Assembler): void {
 }
 
 /** Index of TRANSLATED_TYPE: behind the types of the imports and of the three functions. */
-const TRANSLATED: number = IMPORTS.length + 3;
+const TRANSLATED: number = IMPORTS.length + 5;
 
 /**
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
@@ -242,13 +243,31 @@ function jumpEntry(w: Assembler): void {
   w.set(ENT);
 }
 
+const SETTLE: number = IMPORTS.length + 3;
+const LINKED: number = IMPORTS.length + 4;
+
+/** chain(block): as `linked`, and makes the flag words of what translations left (emit/flags.ts). */
+function chainCode(): Uint8Array {
+  const w = new Assembler();
+  w.get(BLOCK);
+  w.call(LINKED);
+  w.call(SETTLE);
+  return w.bytes.slice(0, w.length);
+}
+
+function settleCode(): Uint8Array {
+  const w = new Assembler();
+  settleFlags(new InterpreterEmitter(w, SCRATCH));
+  return w.bytes.slice(0, w.length);
+}
+
 /**
- * chain(block): runs the translation of `block` at RIP, and then those of the blocks that follow, until one has none: then it
+ * linked(block): runs the translation of `block` at RIP, and then those of the blocks that follow, until one has none: then it
  * returns TRANSLATED_GOES_ON with RIP there and BLOCK its record. Other answers are what `run` returns. What follows is found in
  * the jump cache, or else as everywhere, and then entered there - but not in context CTX_NONE, where nothing is known to stay in the
  * fetch TLB. A small function of its own, because V8 keeps the registers of a small one better than those of the interpreter.
  */
-function chainCode(): Uint8Array {
+function linkedCode(): Uint8Array {
   const w = new Assembler();
   reload(w);
   loadRip(w);
@@ -420,6 +439,9 @@ export function generateInterpreter(memoryPages: number, sampled = false): Uint8
       { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length), hints: w.hints },
       { name: "chain", type: RUN_TYPE, locals: LOCAL_TYPES, code: chainCode() },
       { name: "pvSyscall", type: RUN_TYPE, locals: LOCAL_TYPES, ...pvSyscallCode() },
+      // A local more, where the others have their parameter.
+      { name: "settle", type: { params: [], results: [] }, locals: [I32, ...LOCAL_TYPES], code: settleCode() },
+      { name: "linked", type: RUN_TYPE, locals: LOCAL_TYPES, code: linkedCode() },
     ],
     true,
     [TRANSLATED_TYPE],

@@ -1,13 +1,12 @@
 /** What generated code imports: the arena's memory, the table of translated functions, the slow paths, the helpers. */
 import * as A from "../arena.ts";
-import { ACCESS_LIN } from "../arena.ts";
 import { type Core, raise } from "../core.ts";
 import type { CalledOut, HostProfile, Sampler } from "../host-profile.ts";
 import { readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
 import { HELPER_NAMES, HELPERS } from "../uops/helpers.ts";
 import { generateInterpreter, RUN_SAMPLE, TRANSLATED_GOES_ON } from "./generate.ts";
 
-const LO: number = ACCESS_LIN >>> 2;
+const LO: number = A.ACCESS_LIN >>> 2;
 
 export interface Environment {
   memory: WebAssembly.Memory;
@@ -18,6 +17,8 @@ export interface Environment {
   rmw(size: number, u: number): number;
   helper(number: number, u: number): number;
   fault(vector: number, error: number): number;
+  /** For translations: emit/flags.ts settleFlags. The interpreter's module has it, so it is null until that is linked. */
+  settle: (() => void) | null;
 }
 
 /** One environment for the cores of `core`'s group: all generated code works on the active one. */
@@ -31,6 +32,7 @@ export function makeEnvironment(core: Core): Environment {
     rmw: (size, u) => rmwSlow(shared.active!, i32[LO]!, i32[LO + 1]!, size, u),
     helper: (number, u) => HELPERS[number]!(shared.active!, u),
     fault: (vector, error) => raise(shared.active!, vector, error),
+    settle: null,
   };
 }
 
@@ -42,7 +44,9 @@ export function linkInterpreter(core: Core, environment: Environment): (block: n
   const { profile } = core.shared;
   const module = new WebAssembly.Module(generateInterpreter(memoryPages(core), profile !== null));
   const env = profile === null ? environment : sampledImports(core, environment, profile.fromInterpreter);
-  const { run, chain } = new WebAssembly.Instance(module, { env: { ...env } }).exports as Record<string, Code>;
+  const { exports } = new WebAssembly.Instance(module, { env: { ...env } });
+  const { run, chain } = exports as Record<string, Code>;
+  environment.settle = exports.settle as () => void;
   return profile === null ? run! : sampledCode(core, profile, run!, chain!);
 }
 

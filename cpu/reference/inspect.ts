@@ -41,6 +41,8 @@ const APART: readonly (readonly [number, number])[] = [
   [A.SLOTS, A.SLOTS + A.S_ZERO],
   [A.SLOTS + A.S_RIPBASE, A.MODE],
   [A.SLICE_END, A.INSTRET + 8],
+  // What generated code leaves there between its parts.
+  [A.ACCESS_LIN, A.CC_OWN_Z + 8],
   // The page of the last look-up in the fetch TLB: translated code that goes on to another page makes none.
   [A.FETCH_PAGE, A.FETCH_ARENA + 4],
   [A.BLOCK, A.UOP + 4],

@@ -6,6 +6,7 @@ import { push } from "../emit/emit-move.ts";
 import { emitTable } from "../emit/table.ts";
 import * as U from "../uops/uop.ts";
 import { COND, REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
+import { flagsDead, NOTHING } from "./flags.ts";
 import type { Edge, Region } from "./region.ts";
 import { analyse, type Structure } from "./structure.ts";
 
@@ -46,6 +47,8 @@ export class RegionCompiler {
   private tree(b: number): void {
     const { body, structure } = this;
     const merging = structure.children[b]!.filter((child) => structure.isMerge[child]);
+    // Flags are known along a single way into a block.
+    if (structure.isHeader[b] || structure.isMerge[b]) this.e.known = NOTHING;
     if (structure.isHeader[b]) this.loops[b] = body.loop();
     // The last in reverse postorder is the outermost block: its code comes last.
     for (let i = merging.length - 1; i >= 0; i--) this.merges[merging[i]!] = body.block();
@@ -86,10 +89,12 @@ export class RegionCompiler {
 
   /** Goes along an edge inside the region, without a cut. */
   private jump(from: number, edge: Edge): void {
-    const { body, structure } = this;
+    const { body, structure, e } = this;
+    const { known } = e;
     if (structure.order[edge.to]! <= structure.order[from]!) body.br(this.loops[edge.to]!);
     else if (structure.isMerge[edge.to]) body.br(this.merges[edge.to]!);
     else this.tree(edge.to);
+    e.known = known;
   }
 
   /** Goes to RIPL, which is compared with the places where the block may lead inside the region. */
@@ -183,10 +188,10 @@ export class RegionCompiler {
     const table = emitTable();
     e.beginBlock(b.record, b.offset);
     for (let u = b.record + U.BLOCK_HEADER_BYTES; u < b.terminal; u += U.UOP_BYTES) {
-      e.beginUop(u);
+      e.beginUop(u, flagsDead(core.u16, u, b.terminal));
       table[core.u16[u >>> 1]!]!(e);
     }
-    e.beginUop(b.terminal);
+    e.beginUop(b.terminal, false);
     const kind = core.u16[b.terminal >>> 1]!;
     const next = b.offset + b.bytes;
     if (kind === U.U_END || kind === U.U_JMP) {

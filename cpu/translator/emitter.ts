@@ -4,11 +4,11 @@
  */
 import * as A from "../arena.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
-import { condition } from "../emit/emit-move.ts";
-import { type Access, Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import { type Access, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
 import { fetchEntry, stamp } from "../interpreter/generate.ts";
 import { SLOTLESS_HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
+import { FlagEmitter, type FlagLocals, NOTHING } from "./flags.ts";
 import type { Page } from "./region.ts";
 
 // Locals: the parameter (linear RIP), then those of LOCAL_TYPES.
@@ -24,22 +24,19 @@ const TLB = 6;
 export const COND = 7;
 /** The other pages of the region are in the fetch TLB, where they were when it was formed. */
 export const VALID = 8;
-const CTX = 9;
-export const RIPL = 10;
-const X = 11;
-export const Y = 12;
-const R = 13;
-export const T = 14;
-const LIN = 15;
-const FX = 16;
-const FY = 17;
-const FR = 18;
-/** Slot n of the slot file is local SLOT + n; the five flag words follow. */
-const SLOT = 19;
-const FLAG: number = SLOT + 32;
-const V: number = FLAG + 5;
+const CTX = 10;
+export const RIPL = 11;
+const X = 12;
+export const Y = 13;
+const R = 14;
+export const T = 15;
+const LIN = 16;
+const FLAG: FlagLocals = { kind: 9, one: 17, two: 18, ownC: 19, ownO: 20, ownZ: 21, x: 22 };
+/** Slot n of the slot file is local SLOT + n. */
+const SLOT = 23;
+const V: number = SLOT + 32;
 export const LOCAL_TYPES: readonly number[] = [
-  ...new Array<number>(8).fill(I32),
+  ...new Array<number>(9).fill(I32),
   ...new Array<number>(V - CTX).fill(I64),
   V128,
 ];
@@ -49,39 +46,11 @@ const FIRST_TEMP = A.S_T0 >>> 3;
 const ZERO = A.S_ZERO >>> 3;
 const RIPBASE = A.S_RIPBASE >>> 3;
 const GPRS = 16;
-const FLAGS = 5;
 /** General registers, temporaries and RIPBASE, by slot number. */
 const HELPER_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
-/** Conditions by number as a comparison, of 32 and of 64 bits: of the operands of a subtraction. */
-const OF_OPERANDS: Readonly<Record<number, readonly [number, number]>> = {
-  2: [OP.i32_lt_u, OP.i64_lt_u],
-  3: [OP.i32_ge_u, OP.i64_ge_u],
-  4: [OP.i32_eq, OP.i64_eq],
-  5: [OP.i32_ne, OP.i64_ne],
-  6: [OP.i32_le_u, OP.i64_le_u],
-  7: [OP.i32_gt_u, OP.i64_gt_u],
-  12: [OP.i32_lt_s, OP.i64_lt_s],
-  13: [OP.i32_ge_s, OP.i64_ge_s],
-  14: [OP.i32_le_s, OP.i64_le_s],
-  15: [OP.i32_gt_s, OP.i64_gt_s],
-};
-/** Of the result of a logic operation with zero: OF and CF are clear, so L is S, and LE is S or Z. */
-const OF_RESULT: Readonly<Record<number, readonly [number, number]>> = {
-  4: [OP.i32_eq, OP.i64_eq],
-  5: [OP.i32_ne, OP.i64_ne],
-  6: [OP.i32_eq, OP.i64_eq],
-  7: [OP.i32_ne, OP.i64_ne],
-  8: [OP.i32_lt_s, OP.i64_lt_s],
-  9: [OP.i32_ge_s, OP.i64_ge_s],
-  12: [OP.i32_lt_s, OP.i64_lt_s],
-  13: [OP.i32_ge_s, OP.i64_ge_s],
-  14: [OP.i32_le_s, OP.i64_le_s],
-  15: [OP.i32_gt_s, OP.i64_gt_s],
-};
-const LOGIC = new Set([U.ALU_TEST, U.ALU_AND, U.ALU_OR, U.ALU_XOR]);
 const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
 
-export class TranslatorEmitter extends Emitter {
+export class TranslatorEmitter extends FlagEmitter {
   private readonly u8: Uint8Array;
   private readonly i32: Int32Array;
   /** Record of the micro-op, and its fields. */
@@ -91,31 +60,29 @@ export class TranslatorEmitter extends Emitter {
   private blockOffset = 0;
   /** Where status in local ST leaves the function. */
   exit: Label | null = null;
-  /** Bits by slot number: read or written, written. By flag number likewise. */
+  /** Bits by slot number: read or written, written. */
   private slotsUsed = 0;
   private slotsDirty = 0;
-  private flagsUsed = 0;
-  private flagsDirty = 0;
-  /** The ALU operation whose operands FX, FY and result FR hold, -1 none. */
-  private noted = -1;
-  private notedSize = 0;
 
   constructor(w: Assembler, u8: Uint8Array, i32: Int32Array) {
-    super(w, SCRATCH);
+    super(w, SCRATCH, FLAG);
     this.u8 = u8;
     this.i32 = i32;
   }
 
   beginFunction(): void {
-    this.slotsUsed = this.slotsDirty = this.flagsUsed = this.flagsDirty = 0;
+    this.slotsUsed = this.slotsDirty = 0;
+    this.flagsUsed = false;
+    this.known = NOTHING;
   }
   beginBlock(record: number, offset: number): void {
     this.record = record;
     this.blockOffset = offset;
-    this.noted = -1;
   }
-  beginUop(at: number): void {
+  /** @param dead the flags that it sets are never seen */
+  beginUop(at: number, dead: boolean): void {
     this.at = at;
+    this.dead = dead;
   }
 
   // ---- slots --------------------------------------------------------------------------------------------------------
@@ -182,64 +149,8 @@ export class TranslatorEmitter extends Emitter {
     this.write(slot, sz, false);
   }
 
-  // ---- flags --------------------------------------------------------------------------------------------------------
-  private flag(word: number): number {
-    const n = (word - A.CC_Z) >>> 3;
-    this.flagsUsed |= 1 << n;
-    return n;
-  }
-  openFlag(): void {
-    this.noted = -1;
-  }
-  closeFlag(word: number): void {
-    const n = this.flag(word);
-    this.flagsDirty |= 1 << n;
-    this.w.set(FLAG + n);
-  }
-  getFlag(word: number): void {
-    this.w.get(FLAG + this.flag(word));
-  }
-  override noteFlags(op: number, sz: number): void {
-    const { w } = this;
-    for (const [from, to] of [
-      [X, FX],
-      [Y, FY],
-      [R, FR],
-    ] as const) {
-      w.get(from);
-      w.set(to);
-    }
-    this.noted = op;
-    this.notedSize = sz;
-  }
-
-  condition(cc: number): void {
-    if (!this.comparison(cc)) condition(this, cc);
-  }
   conditionOfC(): void {
     this.condition(this.u8[this.at + 7]! & 15);
-  }
-
-  /** The condition as a comparison of the noted operands or result, where there is one. */
-  private comparison(cc: number): boolean {
-    const { w } = this;
-    const sz = this.notedSize;
-    const subtraction = this.noted === U.ALU_CMP || this.noted === U.ALU_SUB;
-    if (!subtraction && !LOGIC.has(this.noted)) return false;
-    const op = (subtraction ? OF_OPERANDS : OF_RESULT)[cc];
-    if (op === undefined) return false;
-    const signed = !subtraction || cc >= 12;
-    for (const operand of subtraction ? [FX, FY] : [FR]) {
-      w.get(operand);
-      if (sz === 2) w.op(OP.i32_wrap_i64);
-      else if (signed) this.signExtend(sz);
-    }
-    if (!subtraction) {
-      if (sz === 2) w.i32(0);
-      else w.i64(0);
-    }
-    w.op(op[sz === 2 ? 0 : 1]);
-    return true;
   }
 
   // ---- constants ------------------------------------------------------------------------------------------------------
@@ -397,13 +308,7 @@ export class TranslatorEmitter extends Emitter {
         this.read(n << 3, 3);
         w.mem(MEM.i64_store, A.SLOTS + n * 8);
       }
-    if (slots !== 0)
-      for (let n = 0; n < FLAGS; n++) {
-        this.flagsUsed |= 1 << n;
-        w.i32(0);
-        w.get(FLAG + n);
-        w.mem(MEM.i64_store, A.CC_Z + n * 8);
-      }
+    if (slots !== 0) this.wordsToMemory();
     this.storeRemaining();
     w.i32(number);
     this.uop();
@@ -416,14 +321,7 @@ export class TranslatorEmitter extends Emitter {
         w.mem(MEM.i64_load, A.SLOTS + n * 8);
         this.write(n << 3, 3, true);
       }
-    if (slots === 0) return;
-    this.noted = -1;
-    for (let n = 0; n < FLAGS; n++) {
-      this.flagsDirty |= 1 << n;
-      w.i32(0);
-      w.mem(MEM.i64_load, A.CC_Z + n * 8);
-      w.set(FLAG + n);
-    }
+    if (slots !== 0) this.wordsFromMemory();
   }
 
   // ---- the ends of the function -------------------------------------------------------------------------------------------
@@ -450,7 +348,7 @@ export class TranslatorEmitter extends Emitter {
     w.mem(MEM.i64_store, A.REGION_CTX);
     for (let n = 0; n < 32; n++)
       if (this.slotsUsed & (1 << n) && !isTemp(n)) load(MEM.i64_load, A.SLOTS + n * 8, SLOT + n);
-    for (let n = 0; n < FLAGS; n++) if (this.flagsUsed & (1 << n)) load(MEM.i64_load, A.CC_Z + n * 8, FLAG + n);
+    if (this.flagsUsed) this.loadLazy(w);
     if (pages.length > 1) this.validate(w, record, pages.slice(1));
   }
 
@@ -507,7 +405,7 @@ export class TranslatorEmitter extends Emitter {
       w.mem(op, address);
     };
     for (let n = 0; n < GPRS; n++) if (this.slotsDirty & (1 << n)) store(MEM.i64_store, A.SLOTS + n * 8, SLOT + n);
-    for (let n = 0; n < FLAGS; n++) if (this.flagsDirty & (1 << n)) store(MEM.i64_store, A.CC_Z + n * 8, FLAG + n);
+    if (this.flagsUsed) this.storeLazy(w);
     store(MEM.i32_store, A.REMAINING, REM);
     this.addInstructions(() => {
       w.i32(0);

@@ -5,7 +5,7 @@
  */
 import type { Core } from "../core.ts";
 import { buildModule, type FunctionBody } from "../emit/assembler.ts";
-import { IMPORTS } from "../emit/emitter.ts";
+import { TRANSLATION_IMPORTS } from "../emit/emitter.ts";
 import type { HostProfile } from "../host-profile.ts";
 import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
 import { type Environment, memoryPages, sampledImports } from "../interpreter/link.ts";
@@ -166,8 +166,8 @@ export class Translator {
       code: w.code,
       hints: w.hints,
     }));
-    const module = new WebAssembly.Module(buildModule(memoryPages(this.core), IMPORTS, functions));
-    const instance = new WebAssembly.Instance(module, { env: { ...this.imports } });
+    const module = new WebAssembly.Module(buildModule(memoryPages(this.core), TRANSLATION_IMPORTS, functions));
+    const instance = new WebAssembly.Instance(module, { env: { ...this.imports, settle: this.environment.settle } });
     const { table } = this.environment;
     batch.forEach(({ translation }, n) => {
       const entry = translation.records[0]!;
