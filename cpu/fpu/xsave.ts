@@ -138,6 +138,14 @@ export function fxrstor(core: Core, lo: number, hi: number, form: ImageForm): nu
   return H_OK;
 }
 
+/** Takes the x87 and SSE state of the (active) core from an image of FXSAVE; bits of MXCSR that don't exist are left out. */
+export function loadLegacyImage(core: Core, bytes: Uint8Array, form: ImageForm): void {
+  image.set(bytes.subarray(0, LEGACY_BYTES));
+  unpackX87(core, form);
+  core.i32[MXCSR >> 2] = imageView.getUint32(24, true) & MXCSR_MASK;
+  unpackXmm(core, form.registers);
+}
+
 // ---- XSAVE ------------------------------------------------------------------------------------------------------
 
 function anySet(core: Core, address: number, bytes: number): boolean {

@@ -1,5 +1,6 @@
 /** VCPUOP_initialise of PV guests: a vcpu's state from a vcpu_guest_context (arch_set_info_guest of x86/domain.c; public/arch-x86/xen.h). */
 import { FLAG_IF, FLAG_IOPL, setFlags } from "../../cpu/flags.ts";
+import { LEGACY_BYTES, loadLegacyImage } from "../../cpu/fpu/xsave.ts";
 import { CR0_TS } from "../../cpu/system/bits.ts";
 import { updateMode } from "../../cpu/system/mode.ts";
 import { CALLBACKTYPE_event, CALLBACKTYPE_failsafe, CALLBACKTYPE_syscall } from "../abi/callback.ts";
@@ -97,6 +98,7 @@ const LAYOUT_32: ContextLayout = {
 const VECTORS = 256;
 const GDT_FRAMES = 16;
 const MAX_LDT_ENTRIES = 8192n;
+const VGCF_I387_VALID = 1;
 const VGCF_in_kernel = 1 << 2;
 const VGCF_failsafe_disables_events = 1 << 3;
 const VGCF_syscall_disables_events = 1 << 4;
@@ -216,6 +218,11 @@ function setRegisters(target: Vcpu, c: Context): void {
   set(R.CR2, c.element(at.controls, 2));
   core.i32[R.CR0] = (core.i32[R.CR0]! & ~CR0_TS) | (loWord(c.element(at.controls, 0)) & CR0_TS);
   setGuestCr4(target, loWord(c.element(at.controls, 4)));
+  // fpu_ctxt, the first 512 bytes.
+  if (c.flags & VGCF_I387_VALID) {
+    const image = new Uint8Array(view.buffer, view.byteOffset, LEGACY_BYTES);
+    loadLegacyImage(core, image, { pointers64: at.long === 8, registers: at.long === 8 ? 16 : 8 });
+  }
   for (let n = 0; n < 8; n++) if (n !== 4 && n !== 5) setDebugRegister(target, n, c.element(at.debug, n));
   pv.segmentsStale = true;
   pv.mustIret = true;

@@ -129,7 +129,7 @@ function refused(f: Fuzzer, c: GuestCaller): number {
   const isControl = number === 7 || number === 35 || number === 36;
   const rc = isControl ? c.call(number, c.at(SCRATCH)) : c.call(number, command, c.at(SCRATCH));
   if (c.garbage === null && !c.isOver && rc !== wanted)
-    f.strange.push(`hypercall ${number}, command ${command} answers ${rc}, not ${wanted}`);
+    f.strange.push(`${c.bits} bits: hypercall ${number}, command ${command} answers ${rc}, not ${wanted}`);
   return 0;
 }
 
