@@ -1,4 +1,5 @@
 /** Hypercalls of the PV fuzzer on vcpus, traps and descriptors, and the rest. */
+import { EFAULT } from "../../../hypervisor/abi/errno.ts";
 import type { Field } from "../calls.ts";
 import { L3, L4, RO, RWX, SCRATCH } from "../pv/pv-caller.ts";
 import type { GuestCaller } from "./guest-caller.ts";
@@ -128,8 +129,9 @@ function refused(f: Fuzzer, c: GuestCaller): number {
   // platform_op, sysctl and domctl have no command beside the structure.
   const isControl = number === 7 || number === 35 || number === 36;
   const rc = isControl ? c.call(number, c.at(SCRATCH)) : c.call(number, command, c.at(SCRATCH));
-  if (c.garbage === null && !c.isOver && rc !== wanted)
-    f.strange.push(`${c.bits} bits: hypercall ${number}, command ${command} answers ${rc}, not ${wanted}`);
+  // A kernel may have unmapped the structure by a stray store into its tables.
+  if (c.garbage === null && !c.isOver && rc !== wanted && rc !== -EFAULT)
+    f.strange.push(`hypercall ${number}, command ${command} answers ${rc}, not ${wanted}`);
   return 0;
 }
 
@@ -251,7 +253,8 @@ export const CPU_OPERATIONS: readonly Operation[] = [
     name: "set_debugreg",
     run: (f, c) => c.call(8, f.random.pick([0, 1, 2, 3, 6]), f.random.below(2) === 0 ? c.at(dataPage(f)) : 0),
   },
-  { name: "get_debugreg", run: (f, c) => c.call(9, f.random.pick([0, 1, 2, 3])) },
+  // Whatever is in one is an answer.
+  { name: "get_debugreg", run: (f, c) => Math.max(0, c.call(9, f.random.pick([0, 1, 2, 3]))) },
   {
     name: "set_segment_base",
     run: (f, c) =>
@@ -301,7 +304,7 @@ export const CPU_OPERATIONS: readonly Operation[] = [
   { name: "hvm_op: guest_request_vm_event", run: (_f, c) => c.call(34, 24, 0) },
   {
     name: "sched_op_compat",
-    run: (f, c) => c.call(6, f.random.below(6) === 0 ? 2 : f.random.below(2), f.random.below(5)),
+    run: (f, c) => c.call(6, f.random.below(3), f.random.below(5)),
   },
   {
     name: "event_channel_op_compat",

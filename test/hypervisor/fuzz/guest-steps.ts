@@ -13,6 +13,10 @@ const dword = (n: number): number[] => [n & 0xff, (n >>> 8) & 0xff, (n >>> 16) &
 const bytes = (r: Random, n: number): number[] => Array.from({ length: n }, () => r.below(256));
 const MSRS = [0x10, 0x1b, 0x8b, 0x140, 0x174, 0x1a0, 0x1d9, 0x277, 0xc0000080, 0xc0000081, 0xc0000100, 0xc0000102];
 
+/** Selectors that a step may load or return to. */
+const SELECTORS = [
+  0, 3, 8, 0x0b, 0x0f, 0x17, 0x1f, 0xe008, 0xe010, 0xe019, 0xe021, 0xe023, 0xe02b, 0xe033, 0xe038, 0xfff8,
+];
 /** Instructions that trap, or that Xen does for the kernel. */
 const TRAPPING: readonly ((r: Random) => number[])[] = [
   (r) => bytes(r, 1 + r.below(15)),
@@ -32,6 +36,8 @@ const TRAPPING: readonly ((r: Random) => number[])[] = [
   (r) => [0x8e, 0xc0 | r.below(64)],
   (r) => [0xf3, 0x0f, 0xae, 0xc0 | r.below(32)],
   (r) => [r.pick([0x66, 0xf0, 0x67, 0x64, 0x65]), ...bytes(r, 6)],
+  // Far calls and jumps, through call gates if the selector is one of theirs.
+  (r) => [r.pick([0x9a, 0xea]), ...dword(r.below(64)), r.pick(SELECTORS) & 0xff, 0],
   // Division by nothing, and jumps and calls to anywhere.
   (r) => [0x31, 0xc9, 0xf7, r.pick([0xf1, 0xf9])],
   (r) => [0xff, r.pick([0xe0, 0xd0, 0x10, 0x20, 0x18, 0x28, 0x30])],
@@ -75,9 +81,6 @@ const STORES: readonly ((r: Random) => number[])[] = [
 ];
 
 const FLAGS = [0x202, 0x2, 0x202, 0x302, 0x40202, 0x3202, 0x602, 0x4202, 0x20202, 0x10202];
-const SELECTORS = [
-  0, 3, 8, 0x0b, 0x0f, 0x17, 0x1f, 0xe008, 0xe010, 0xe019, 0xe021, 0xe023, 0xe02b, 0xe033, 0xe038, 0xfff8,
-];
 
 /** A value that a register may have. */
 function value(c: PvCaller, r: Random): bigint {
