@@ -142,7 +142,7 @@ export function fxrstor(core: Core, lo: number, hi: number, form: ImageForm): nu
 export function loadLegacyImage(core: Core, bytes: Uint8Array, form: ImageForm): void {
   image.set(bytes.subarray(0, LEGACY_BYTES));
   unpackX87(core, form);
-  core.i32[MXCSR >> 2] = imageView.getUint32(24, true) & MXCSR_MASK;
+  core.i32[MXCSR >> 2] = imageView.getUint32(24, true) & mxcsrMask(core);
   unpackXmm(core, form.registers);
 }
 
