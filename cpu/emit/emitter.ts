@@ -38,9 +38,12 @@ export const IMPORT_RMW = 2;
 export const IMPORT_HELPER = 3;
 /** fault(vector, error code): records the fault, returns H_FAULT. */
 export const IMPORT_FAULT = 4;
-/** What translations import besides: settle(), which makes the flag words of the lazy form (flags.ts settleFlags). */
+/**
+ * Of translations: the same functions told REMAINING as well, or the micro-op, so that their calls are short (interpreter/link.ts); and
+ * settle(), which makes the flag words of the lazy form (flags.ts settleFlags).
+ */
 export const TRANSLATION_IMPORTS: readonly Import[] = [
-  ...IMPORTS,
+  ...IMPORTS.map(({ name, type }) => ({ name, type: { ...type, params: [...type.params, I32] } })),
   { name: "settle", type: { params: [], results: [] } },
 ];
 export const IMPORT_SETTLE: number = IMPORTS.length;

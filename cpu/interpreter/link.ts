@@ -50,6 +50,45 @@ export function linkInterpreter(core: Core, environment: Environment): (block: n
   return profile === null ? run! : sampledCode(core, profile, run!, chain!);
 }
 
+/** Imports of translations, which keep REMAINING in a local: INSNS is too large by it, and it comes with each call. */
+export interface TranslationImports {
+  memory: WebAssembly.Memory;
+  table: WebAssembly.Table;
+  read(size: number, u: number, remaining: number): number;
+  write(size: number, u: number, remaining: number): number;
+  rmw(size: number, u: number, remaining: number): number;
+  helper(number: number, u: number, remaining: number): number;
+  fault(vector: number, error: number, u: number): number;
+  settle(): void;
+}
+
+/** What is charged meanwhile is no instruction: it is added to INSNS, from which the translation takes its own count at its end. */
+export function translationImports(core: Core, environment: Environment): TranslationImports {
+  const { i32 } = core;
+  const [UOP, REMAINING, INSNS] = [A.UOP >>> 2, A.REMAINING >>> 2, A.INSNS >>> 2];
+  const told = (call: (what: number, u: number) => number) => (what: number, u: number, remaining: number) => {
+    i32[UOP] = u;
+    i32[REMAINING] = remaining;
+    const status = call(what, u);
+    i32[INSNS]! += i32[REMAINING]! - remaining;
+    return status;
+  };
+  if (environment.settle === null) throw new Error("the interpreter is to be linked before translations are");
+  return {
+    memory: environment.memory,
+    table: environment.table,
+    read: told(environment.read),
+    write: told(environment.write),
+    rmw: told(environment.rmw),
+    helper: told(environment.helper),
+    fault: (vector, error, u) => {
+      i32[UOP] = u;
+      return environment.fault(vector, error);
+    },
+    settle: environment.settle,
+  };
+}
+
 type Code = (block: number) => number;
 
 /** Imports of which some calls are timed. */

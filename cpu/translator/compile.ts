@@ -1,13 +1,13 @@
 /** From a region to the code of one WebAssembly function (type: interpreter/generate.ts TRANSLATED_TYPE). */
 import * as A from "../arena.ts";
 import { type Core, VEC_GP } from "../core.ts";
-import { Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
+import { Assembler, I32, I64, type Label, MEM, OP } from "../emit/assembler.ts";
 import { push } from "../emit/emit-move.ts";
 import { emitTable } from "../emit/table.ts";
 import * as U from "../uops/uop.ts";
-import { COND, REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
+import { REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
 import { flagsDead, NOTHING } from "./flags.ts";
-import type { Edge, Region } from "./region.ts";
+import type { Edge, Region, RegionBlock } from "./region.ts";
 import { analyse, type Structure } from "./structure.ts";
 
 export class RegionCompiler {
@@ -60,25 +60,41 @@ export class RegionCompiler {
     if (structure.isHeader[b]) body.end();
   }
 
-  /** Goes along an edge: to a block of the region, or out. */
-  private follow(from: number, edge: Edge): void {
+  /** Every edge is a cut. Pushes: the slice has ended. To be followed by an `if`. */
+  private deadline(): void {
     const { body } = this;
-    if (edge.to < 0) {
-      this.leave(() => this.e.pageAddress(edge.offset));
-      return;
-    }
-    // Every edge is a cut: the deadline is tested. And a page is entered only if it is in the fetch TLB.
     body.get(REM);
     body.i32(0);
     body.op(OP.i32_le_s);
+    body.unlikely();
+  }
+
+  /** Goes along an edge, if the slice goes on: to a block of the region, or out. */
+  private follow(from: number, edge: Edge): void {
+    if (edge.to >= 0) {
+      this.deadline();
+      this.body.if();
+      this.leave(() => this.e.pageAddress(edge.offset));
+      this.body.end();
+    }
+    this.go(from, edge);
+  }
+
+  /** The same behind the test of the deadline. A page is entered only if it is in the fetch TLB. */
+  private go(from: number, edge: Edge): void {
+    const { body, e } = this;
+    if (edge.to < 0) {
+      this.leave(() => e.pageAddress(edge.offset));
+      return;
+    }
     if (this.leavesPage(from, edge)) {
       body.get(VALID);
-      body.op(OP.i32_eqz, OP.i32_or);
+      body.op(OP.i32_eqz);
+      body.unlikely();
+      body.if();
+      this.leave(() => e.pageAddress(edge.offset));
+      body.end();
     }
-    body.unlikely();
-    body.if();
-    this.leave(() => this.e.pageAddress(edge.offset));
-    body.end();
     this.jump(from, edge);
   }
 
@@ -90,11 +106,11 @@ export class RegionCompiler {
   /** Goes along an edge inside the region, without a cut. */
   private jump(from: number, edge: Edge): void {
     const { body, structure, e } = this;
-    const { known } = e;
+    const place = e.place();
     if (structure.order[edge.to]! <= structure.order[from]!) body.br(this.loops[edge.to]!);
     else if (structure.isMerge[edge.to]) body.br(this.merges[edge.to]!);
     else this.tree(edge.to);
-    e.known = known;
+    e.goBack(place);
   }
 
   /** Goes to RIPL, which is compared with the places where the block may lead inside the region. */
@@ -183,14 +199,31 @@ export class RegionCompiler {
   }
 
   private code(index: number): void {
-    const { body, e, core } = this;
+    const { body, e } = this;
     const b = this.region.blocks[index]!;
+    const faults = body.block(I32);
+    e.beginBlock(b.offset, faults);
+    this.straight(b);
+    this.terminal(index);
+    // (A structured `if` whose arms both branch seems to go on.)
+    body.op(OP.unreachable);
+    body.end();
+    if (e.mayLeave) e.leaveBlock(b.record, b.offset);
+    else body.op(OP.unreachable);
+  }
+
+  private straight(b: RegionBlock): void {
+    const { e, core } = this;
     const table = emitTable();
-    e.beginBlock(b.record, b.offset);
     for (let u = b.record + U.BLOCK_HEADER_BYTES; u < b.terminal; u += U.UOP_BYTES) {
       e.beginUop(u, flagsDead(core.u16, u, b.terminal));
       table[core.u16[u >>> 1]!]!(e);
     }
+  }
+
+  private terminal(index: number): void {
+    const { body, e, core } = this;
+    const b = this.region.blocks[index]!;
     e.beginUop(b.terminal, false);
     const kind = core.u16[b.terminal >>> 1]!;
     const next = b.offset + b.bytes;
@@ -198,14 +231,16 @@ export class RegionCompiler {
       this.account(b.instructions);
       this.follow(index, (b.straight ?? b.taken)!);
     } else if (kind >= U.U_JCC && kind < U.U_JCC + 16) {
-      e.condition(kind - U.U_JCC);
-      this.conditional(index);
-    } else if (kind === U.U_JNZ_R || kind === U.U_JZ_R) {
-      e.get("a", 3);
-      body.op(OP.i64_eqz);
-      if (kind === U.U_JNZ_R) body.op(OP.i32_eqz);
-      this.conditional(index);
-    } else if (kind === U.U_CALL) {
+      const cc = kind - U.U_JCC;
+      e.makeKnown(cc);
+      this.conditional(index, () => e.condition(cc));
+    } else if (kind === U.U_JNZ_R || kind === U.U_JZ_R)
+      this.conditional(index, () => {
+        e.get("a", 3);
+        body.op(OP.i64_eqz);
+        if (kind === U.U_JNZ_R) body.op(OP.i32_eqz);
+      });
+    else if (kind === U.U_CALL) {
       e.pageAddress(next);
       body.set(Y);
       push(e);
@@ -230,34 +265,76 @@ export class RegionCompiler {
       body.set(RIPL);
       this.computed(index);
     } else {
-      // RET
       e.getFixed(A.S_RSP, 3);
       body.set(e.l.lin);
       e.loadAt(3);
       body.set(Y);
-      this.checkCanonical();
-      e.openFixed();
-      body.get(e.l.lin);
-      body.i64(8 + core.i32[(b.terminal + 12) >>> 2]!);
-      body.op(OP.i64_add);
-      e.closeFixed(A.S_RSP, 3);
-      body.get(Y);
-      body.set(RIPL);
-      this.computed(index);
+      this.returns(index);
     }
   }
 
-  /** With the condition on the stack: both edges. */
-  private conditional(index: number): void {
-    const { body } = this;
+  /** RET, with its target in Y and RSP in `lin`: first to where it is expected to go, which is canonical. */
+  private returns(index: number): void {
+    const { body, e, core } = this;
     const b = this.region.blocks[index]!;
-    body.set(COND);
+    const bytes = 8 + core.i32[(b.terminal + 12) >>> 2]!;
+    const finish = (): void => {
+      e.openFixed();
+      body.get(e.l.lin);
+      body.i64(bytes);
+      body.op(OP.i64_add);
+      e.closeFixed(A.S_RSP, 3);
+      this.account(b.instructions);
+    };
+    const expected = b.targets.find((target) => target.to >= 0);
+    if (expected !== undefined) {
+      const other = body.block();
+      body.get(Y);
+      e.pageAddress(expected.offset);
+      body.op(OP.i64_ne);
+      if (this.leavesPage(index, expected)) {
+        body.get(VALID);
+        body.op(OP.i32_eqz, OP.i32_or);
+      }
+      body.unlikely();
+      body.brIf(other);
+      finish();
+      this.deadline();
+      body.if();
+      this.leave(() => body.get(Y));
+      body.end();
+      this.jump(index, expected);
+      body.end();
+    }
+    this.checkCanonical();
+    finish();
+    this.leave(() => body.get(Y));
+  }
+
+  /** Both edges of the condition that `push` pushes, again if need be. */
+  private conditional(index: number, push: () => void): void {
+    const { body, e } = this;
+    const b = this.region.blocks[index]!;
+    const [taken, straight] = [b.taken!, b.straight!];
     this.account(b.instructions);
-    body.get(COND);
+    if (taken.to >= 0 || straight.to >= 0) {
+      this.deadline();
+      body.if();
+      this.leave(() => {
+        push();
+        body.if(I64);
+        e.pageAddress(taken.offset);
+        body.else();
+        e.pageAddress(straight.offset);
+        body.end();
+      });
+      body.end();
+    }
+    push();
     body.if();
-    this.follow(index, b.taken!);
+    this.go(index, taken);
     body.else();
-    this.follow(index, b.straight!);
+    this.go(index, straight);
     body.end();
   }
 

@@ -4,11 +4,11 @@
  */
 import * as A from "../arena.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
-import { type Access, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import { type Access, type Field, I32, I64, IMPORT_FAULT, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
 import { fetchEntry, stamp } from "../interpreter/generate.ts";
 import { SLOTLESS_HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
-import { FlagEmitter, type FlagLocals, NOTHING } from "./flags.ts";
+import { FlagEmitter, type FlagLocals, type KnownFlags, NOTHING } from "./flags.ts";
 import type { Page } from "./region.ts";
 
 // Locals: the parameter (linear RIP), then those of LOCAL_TYPES.
@@ -50,16 +50,35 @@ const GPRS = 16;
 const HELPER_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
 const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
 
+interface Place {
+  readonly at: number;
+  readonly blockOffset: number;
+  readonly faults: Label | null;
+  readonly mayLeave: boolean;
+  readonly known: KnownFlags;
+}
+
+function countInstructions(w: Assembler, op: number): void {
+  w.i32(0);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.INSNS);
+  w.get(REM);
+  w.op(op);
+  w.mem(MEM.i32_store, A.INSNS);
+}
+
 export class TranslatorEmitter extends FlagEmitter {
   private readonly u8: Uint8Array;
   private readonly i32: Int32Array;
-  /** Record of the micro-op, and its fields. */
+  /** Record of the micro-op. */
   private at = 0;
-  private record = 0;
   /** Offset of the block in its page. */
   private blockOffset = 0;
   /** Where status in local ST leaves the function. */
   exit: Label | null = null;
+  /** Where a status other than zero leaves the block; and: there was such a place. */
+  private faults: Label | null = null;
+  mayLeave = false;
   /** Bits by slot number: read or written, written. */
   private slotsUsed = 0;
   private slotsDirty = 0;
@@ -75,9 +94,18 @@ export class TranslatorEmitter extends FlagEmitter {
     this.flagsUsed = false;
     this.known = NOTHING;
   }
-  beginBlock(record: number, offset: number): void {
-    this.record = record;
+  beginBlock(offset: number, faults: Label): void {
     this.blockOffset = offset;
+    this.faults = faults;
+    this.mayLeave = false;
+  }
+  /** Where in the region code is being emitted, to come back to after other blocks. */
+  place(): Place {
+    const { at, blockOffset, faults, mayLeave, known } = this;
+    return { at, blockOffset, faults, mayLeave, known };
+  }
+  goBack(place: Place): void {
+    Object.assign(this, place);
   }
   /** @param dead the flags that it sets are never seen */
   beginUop(at: number, dead: boolean): void {
@@ -216,66 +244,55 @@ export class TranslatorEmitter extends FlagEmitter {
   }
 
   // ---- leaving ----------------------------------------------------------------------------------------------------------
-  /** Locals are set where the function is left only: what is set beside a rare path has to be carried over it. */
+  /** With a status on the stack: to the block's exit for faults, with it. The micro-op has been told to what was called. */
   leaveIf(): void {
     const { w } = this;
     w.tee(STATUS);
-    w.unlikely();
-    w.if();
     w.get(STATUS);
+    w.unlikely();
+    w.brIf(this.faults!);
+    w.op(OP.drop);
+    this.mayLeave = true;
+  }
+  /** Where `faults` ends, with the status on the stack: leaves the function for what happened in the block of this record. */
+  leaveBlock(record: number, offset: number): void {
+    const { w } = this;
     w.set(ST);
     w.i32(0);
-    w.i32(this.at);
-    w.mem(MEM.i32_store, A.UOP);
-    w.i32(0);
-    w.i32(this.record);
+    w.i32(record);
     w.mem(MEM.i32_store, A.BLOCK);
     w.i32(0);
-    this.pageAddress(this.blockOffset);
+    this.pageAddress(offset);
     w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
     w.br(this.exit!);
-    w.end();
+  }
+  override fault(vector: number): void {
+    const { w } = this;
+    w.i32(vector);
+    w.i32(0);
+    this.uop();
+    w.call(IMPORT_FAULT);
+    this.leaveIf();
   }
 
-  /** The slow path may charge cycles or end the slice: REMAINING is in memory meanwhile. */
   override slow(access: Access, bytes: number): void {
     const { w, l } = this;
-    this.storeRemaining();
     w.i32(0);
     w.get(l.lin);
     w.mem(MEM.i64_store, A.ACCESS_LIN);
     w.i32(bytes);
-    this.uop();
-    w.call(access);
-    this.loadRemaining();
-    this.leaveIf();
+    this.callOut(access);
   }
-  private storeRemaining(): void {
-    this.w.i32(0);
-    this.w.get(REM);
-    this.w.mem(MEM.i32_store, A.REMAINING);
-  }
-  /** What was charged meanwhile is no instruction. */
-  private loadRemaining(): void {
+  /** Calls an import with what is on the stack, the micro-op and REMAINING, which it may change; leaves if it says so. */
+  private callOut(index: number): void {
     const { w } = this;
-    this.addInstructions(() => {
-      w.i32(0);
-      w.mem(MEM.i32_load, A.REMAINING);
-      w.get(REM);
-      w.op(OP.i32_sub);
-    });
+    this.uop();
+    w.get(REM);
+    w.call(index);
     w.i32(0);
     w.mem(MEM.i32_load, A.REMAINING);
     w.set(REM);
-  }
-  /** INSNS += what `push` pushes. Inside the function it is too large by REM, which counts down what is executed. */
-  private addInstructions(push: () => void, w: Assembler = this.w): void {
-    w.i32(0);
-    push();
-    w.i32(0);
-    w.mem(MEM.i32_load, A.INSNS);
-    w.op(OP.i32_add);
-    w.mem(MEM.i32_store, A.INSNS);
+    this.leaveIf();
   }
 
   /** Only divisions of 128 bits call helpers here: they read rAX, rDX and slot a, and write rAX and rDX. */
@@ -288,9 +305,7 @@ export class TranslatorEmitter extends FlagEmitter {
       w.mem(MEM.i64_store, A.SLOTS + (slot & ~7));
     }
     w.i32(number);
-    this.uop();
-    w.call(IMPORT_HELPER);
-    this.leaveIf();
+    this.callOut(IMPORT_HELPER);
     for (const slot of slots) {
       w.i32(0);
       w.mem(MEM.i64_load, A.SLOTS + slot);
@@ -309,12 +324,8 @@ export class TranslatorEmitter extends FlagEmitter {
         w.mem(MEM.i64_store, A.SLOTS + n * 8);
       }
     if (slots !== 0) this.wordsToMemory();
-    this.storeRemaining();
     w.i32(number);
-    this.uop();
-    w.call(IMPORT_HELPER);
-    this.loadRemaining();
-    this.leaveIf();
+    this.callOut(IMPORT_HELPER);
     for (let n = 0; n < 32; n++)
       if (slots & (1 << n) && n !== RIPBASE) {
         w.i32(0);
@@ -339,7 +350,8 @@ export class TranslatorEmitter extends FlagEmitter {
       w.set(local);
     };
     load(MEM.i32_load, A.REMAINING, REM);
-    this.addInstructions(() => w.get(REM), w);
+    // INSNS += REM, and at the end -= what is left of it.
+    countInstructions(w, OP.i32_add);
     load(MEM.i32_load, A.TLB_BASE, TLB);
     w.i32(0);
     w.i32(0);
@@ -407,11 +419,7 @@ export class TranslatorEmitter extends FlagEmitter {
     for (let n = 0; n < GPRS; n++) if (this.slotsDirty & (1 << n)) store(MEM.i64_store, A.SLOTS + n * 8, SLOT + n);
     if (this.flagsUsed) this.storeLazy(w);
     store(MEM.i32_store, A.REMAINING, REM);
-    this.addInstructions(() => {
-      w.i32(0);
-      w.get(REM);
-      w.op(OP.i32_sub);
-    }, w);
+    countInstructions(w, OP.i32_sub);
     // ST, or else 0 if the slice has ended, -1 (TRANSLATED_GOES_ON) if not.
     w.get(ST);
     w.i32(0);

@@ -189,6 +189,11 @@ export abstract class FlagEmitter extends Emitter {
     else if (known.kind === F.K_WORDS) w.get(word === A.CC_A ? f.one : f.two);
     else F.pushFlag(this, word, known.kind, known.sz, this.operands());
   }
+  /** Sees to it that `condition(cc)` can be pushed on several paths: from there on, all do the same. */
+  makeKnown(cc: number): void {
+    const needed = cc >> 1 === 0 ? F.K_OWN_O : cc >> 1 === 1 ? F.K_OWN_C : 0;
+    if (this.known.kind === UNKNOWN && !(this.known.own & needed)) this.settle();
+  }
   condition(cc: number): void {
     if (!this.comparison(cc)) condition(this, cc);
   }

@@ -8,7 +8,13 @@ import { buildModule, type FunctionBody } from "../emit/assembler.ts";
 import { TRANSLATION_IMPORTS } from "../emit/emitter.ts";
 import type { HostProfile } from "../host-profile.ts";
 import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
-import { type Environment, memoryPages, sampledImports } from "../interpreter/link.ts";
+import {
+  type Environment,
+  memoryPages,
+  sampledImports,
+  type TranslationImports,
+  translationImports,
+} from "../interpreter/link.ts";
 import { newFetchEpoch } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
 import { BLOCK_CALLS, BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
@@ -62,8 +68,7 @@ export class Translator {
   private readonly core: Core;
   private readonly cache: BlockCache;
   private readonly environment: Environment;
-  /** Of the modules: the environment, or one that times some of the calls. */
-  private readonly imports: Environment;
+  private linked: TranslationImports | null = null;
   private readonly profile: HostProfile | null;
   private readonly compiler: RegionCompiler;
   private readonly tuning: Tuning;
@@ -94,7 +99,6 @@ export class Translator {
     this.environment = environment;
     const { profile } = core.shared;
     this.profile = profile;
-    this.imports = profile === null ? environment : sampledImports(core, environment, profile.fromTranslated);
     this.compiler = new RegionCompiler(core);
     cache.initialHeat = this.tuning.warm;
     cache.onForget = (record) => this.forget(record);
@@ -153,6 +157,14 @@ export class Translator {
     this.waiting.push({ translation, code, hints });
   }
 
+  /** Of the modules: from the environment, or from one that times some of the calls. */
+  private imports(): TranslationImports {
+    const { core, environment, profile } = this;
+    const called = profile === null ? environment : sampledImports(core, environment, profile.fromTranslated);
+    this.linked ??= translationImports(core, { ...called, settle: environment.settle });
+    return this.linked;
+  }
+
   /** Compiles the waiting regions as one module and enters them into the table. */
   private install(): void {
     this.waited = 0;
@@ -167,7 +179,9 @@ export class Translator {
       hints: w.hints,
     }));
     const module = new WebAssembly.Module(buildModule(memoryPages(this.core), TRANSLATION_IMPORTS, functions));
-    const instance = new WebAssembly.Instance(module, { env: { ...this.imports, settle: this.environment.settle } });
+    const instance = new WebAssembly.Instance(module, {
+      env: { ...this.imports() },
+    });
     const { table } = this.environment;
     batch.forEach(({ translation }, n) => {
       const entry = translation.records[0]!;
