@@ -41,7 +41,6 @@ import {
   H_FAULT,
   H_OK,
   H_RESTART,
-  MODE_16,
   MODE_64,
   MODE_CODE_MASK,
   MODE_STEP,
@@ -383,12 +382,12 @@ function eventsWait(core: Core): boolean {
   );
 }
 
-/** RIP += `bytes`, wrapped to the code size. */
+/** RIP += `bytes`; in 16-bit code it may leave the 64 KiB, as the processor's does before it finds the limit of CS. */
 function addRip(core: Core, bytes: number): void {
   const { i32 } = core;
   const at = A.RIP >>> 2;
   const lo = (i32[at]! + bytes) | 0;
   const code = i32[A.MODE >>> 2]! & MODE_CODE_MASK;
   if (code === MODE_64 && lo >>> 0 < bytes) i32[at + 1]! += 1;
-  i32[at] = code === MODE_16 ? lo & 0xffff : lo;
+  i32[at] = lo;
 }

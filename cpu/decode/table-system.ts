@@ -36,8 +36,8 @@ export const SYSTEM_ROWS: string = `
 0f 05 SYSCALL solo branch
 0f 07 SYSRET prot priv solo branch
 @SEP
-0f 34 SYSENTER prot solo branch
-0f 35 SYSEXIT prot priv solo branch
+0f 34 SYSENTER solo branch
+0f 35 SYSEXIT priv solo branch
 @SMX
 np 0f 37 GETSEC solo branch
 @RDTSCP

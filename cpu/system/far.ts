@@ -381,7 +381,6 @@ function iretFlags(core: Core, value: number, bytes: number, cpl: number): void 
 }
 
 function finishIret(core: Core): number {
-  core.i32[A.INTERRUPTIBILITY >>> 2]! &= ~BLOCKED_NMI;
   updatePrivilege(core);
   noticeInterrupts(core);
   return H_OK;
@@ -430,8 +429,21 @@ function iretFromFrame(core: Core, place: number): number {
   return r === H_OK ? iretWithStack(core, 8, selector, lo, hi, image, spLo, spHi, ss) : r;
 }
 
-/** IRET of `length` bytes with operands of `bytes` bytes; RIP is past it. */
+/**
+ * IRET of `length` bytes with operands of `bytes` bytes; RIP is past it. It unblocks NMIs also where it faults (SDM volume 3, 6.7.1),
+ * but not where it leaves the core to be executed again.
+ */
 export function iret(core: Core, bytes: number, length: number): number {
+  const i = core.i32;
+  const r = interruptReturn(core, bytes, length);
+  if (r !== H_EXIT_AT && i[A.INTERRUPTIBILITY >>> 2]! & BLOCKED_NMI) {
+    i[A.INTERRUPTIBILITY >>> 2]! &= ~BLOCKED_NMI;
+    noticeInterrupts(core);
+  }
+  return r;
+}
+
+function interruptReturn(core: Core, bytes: number, length: number): number {
   const i = core.i32;
   const s = stack;
   const flags = getFlags(core);

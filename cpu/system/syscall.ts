@@ -121,7 +121,7 @@ export function sysexit(core: Core, bytes: number): number {
   const i = core.i32;
   if (isLongMode(core) && isAmd(core)) return raise(core, VEC_UD);
   const cs = i[A.MSR_SYSENTER_CS >>> 2]!;
-  if (i[A.CPL >>> 2] !== 0 || (cs & 0xfffc) === 0) return raise(core, VEC_GP, 0);
+  if (!(i[A.CR0 >>> 2]! & CR0_PE) || i[A.CPL >>> 2] !== 0 || (cs & 0xfffc) === 0) return raise(core, VEC_GP, 0);
   const wide = bytes === 8;
   const ripHi = slotHi(core, A.S_RDX);
   const rspHi = slotHi(core, A.S_RCX);

@@ -28,13 +28,19 @@ import { defineHelper } from "./helpers.ts";
 import {
   BLOCK_HEADER_BYTES,
   BLOCK_HEAT,
+  H_OK,
+  H_RESTART,
   MODE_16,
   MODE_64,
   MODE_CODE_MASK,
+  MODE_FLAT,
   MODE_STEP,
   U_END,
   UOP_BYTES,
 } from "./uop.ts";
+
+/** Offset of disp in a micro-op. */
+const UOP_DISP = 8;
 
 /** Code chunks are this many bytes, aligned. */
 export const CHUNK_BYTES = 256;
@@ -42,6 +48,15 @@ export const CHUNK_BYTES = 256;
 const BLOCK_ROOM = CHUNK_BYTES * 17 * UOP_BYTES;
 
 const HELPER_UD: number = defineHelper("undefined opcode", (core) => raise(core, VEC_UD));
+/**
+ * The first micro-op of a block where CS may have a limit: disp bytes from RIPBASE must lie within it. Where they don't, the
+ * instructions are executed one by one, up to the one that has the fault.
+ */
+const HELPER_CODE_LIMIT: number = defineHelper("limit of CS", (core, u) => {
+  const last = core.u32[(A.SLOTS + A.S_RIPBASE) >>> 2]! + core.i32[(u + UOP_DISP) >>> 2]! - 1;
+  if (last <= core.u32[(A.SEG + A.SEG_STRIDE + A.SEG_LIMIT) >>> 2]!) return H_OK;
+  return core.i32[A.MODE >>> 2]! & MODE_STEP ? raise(core, VEC_GP) : H_RESTART;
+});
 const HELPER_TOO_LONG: number = defineHelper("over 15 bytes", (core) => raise(core, VEC_GP));
 
 /** What a processor without the feature makes of an encoding: an older instruction with a prefix that has no meaning, or a hint. */
@@ -267,6 +282,12 @@ export class BlockCache {
     let at = from;
     let count = 0;
     let second = -1;
+    // Where CS may end: a check before the first instruction, whose bytes `finish` fills in.
+    const limited = codeSize !== 64 && (mode & MODE_FLAT) === 0;
+    if (limited) {
+      b.off = 0;
+      b.helper(HELPER_CODE_LIMIT);
+    }
     const offsets = this.offsets;
     const timed = this.profile?.splits === true ? this.profile : null;
     while (!b.ended) {
@@ -350,11 +371,13 @@ export class BlockCache {
     // No links yet: `emit` left the instruction's offset there.
     i32[last >>> 2] = 0;
     i32[(last + 4) >>> 2] = 0;
+    if ((mode & MODE_CODE_MASK) !== MODE_64 && (mode & MODE_FLAT) === 0)
+      i32[(record + BLOCK_HEADER_BYTES + UOP_DISP) >>> 2] = bytes;
     u16[(last + 8) >>> 1] = count;
     u16[(last + 10) >>> 1] = count;
     u16[(last + 12) >>> 1] = bytes;
-    const code = mode & MODE_CODE_MASK;
-    u16[(last + 14) >>> 1] = code === MODE_64 ? 0 : code === MODE_16 ? 2 : 4;
+    // 16-bit code that goes straight on past 64 KiB does not wrap: it meets the limit of its segment.
+    u16[(last + 14) >>> 1] = (mode & MODE_CODE_MASK) === MODE_64 ? 0 : 4;
     for (let i = 0; i < count; i++) u8[table + i] = this.offsets[i]!;
     this.at = (table + count + 15) & ~15;
   }

@@ -219,6 +219,9 @@ void main(void) {
   const word c4 = (LONG || ENTRY_BYTES == 8 ? CR4_PAE : CR4_PSE) | CR4_DE;
   /* Caches on, no x87 traps, write protection off unless a test wants it. */
   const word c0 = CR0_PE | CR0_NE | 0x10 | CR0_PG;
+  /* No interrupts of a PC's. */
+  out8(0x21, 0xff);
+  out8(0xa1, 0xff);
   for (void (*const *test)(void) = tests_start; test < tests_end; test++) {
     if (!LONG) set_cr0(c0 & ~CR0_PG);
     set_cr4(c4);

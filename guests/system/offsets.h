@@ -16,3 +16,7 @@
 #define IN_ES IN_AFTER(5)
 #define IN_FS IN_AFTER(6)
 #define IN_GS IN_AFTER(7)
+/* Where real-mode code lies (real.S), and the segments of the GDT that lead there. */
+#define REAL_BASE 0x8000
+#define SEL_REAL_CODE 0xe8
+#define SEL_REAL_DATA 0xf0
