@@ -129,7 +129,7 @@ function refused(f: Fuzzer, c: GuestCaller): number {
   // platform_op, sysctl and domctl have no command beside the structure.
   const isControl = number === 7 || number === 35 || number === 36;
   const rc = isControl ? c.call(number, c.at(SCRATCH)) : c.call(number, command, c.at(SCRATCH));
-  // A kernel may have unmapped the structure by a stray store into its tables.
+  // A kernel may have lost the structure, or the answer, by a stray store of its own.
   if (c.garbage === null && !c.isOver && rc !== wanted && rc !== -EFAULT)
     f.strange.push(`hypercall ${number}, command ${command} answers ${rc}, not ${wanted}`);
   return 0;

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { RIP, S_RSP } from "../../../cpu/arena.ts";
+import { EFAULT } from "../../../hypervisor/abi/errno.ts";
 import {
   HYPERVISOR_grant_table_op,
   HYPERVISOR_memory_op,
@@ -94,8 +95,6 @@ interface Ending {
 }
 
 export class GuestCaller extends PvCaller {
-  /** Hypercalls that did not come back. */
-  lost = 0;
   /** Successes by hypercall, and operation of those in SUB_OPERATIONS: "12:0". */
   readonly reached: Map<string, number>;
   /** Command of the list that the next mmu_update or mmuext_op names. */
@@ -207,8 +206,9 @@ export class GuestCaller extends PvCaller {
     const mayShutDown = number === HYPERVISOR_sched_op || number === HYPERVISOR_sched_op_compat;
     if (this.domain.isShutDown && mayShutDown) this.note(number, args, 0);
     if (this.isOver) return vector < 0 && !mayShutDown ? -1 : 0;
-    if (vector !== DONE && vector !== UD) this.lost++;
-    else this.note(number, args, result);
+    // A kernel that has written into its own program, say.
+    if (vector !== DONE && vector !== UD) return -EFAULT;
+    this.note(number, args, result);
     return result;
   }
 
