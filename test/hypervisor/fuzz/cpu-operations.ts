@@ -260,7 +260,7 @@ export const CPU_OPERATIONS: readonly Operation[] = [
     run: (f, c) =>
       is32(c)
         ? -38
-        : c.call(25, f.random.below(4), f.random.below(2) === 0 ? 0 : c.at(dataPage(f)) & 0xffffffff_ffffffffn),
+        : Math.min(...[0, 1, 2, 3].map((which) => c.call(25, which, f.random.below(2) === 0 ? 0 : c.at(dataPage(f))))),
   },
   { name: "vm_assist", run: (f, c) => c.call(21, f.random.below(2), f.random.pick([0, 1, 2, 3, 4, 5, 32])) },
   { name: "physdev_op: set_iopl", run: (f, c) => structured(c, 33, 6, [[4, f.random.below(4)]]) },

@@ -11,8 +11,11 @@ import {
   HYPERVISOR_memory_op,
   HYPERVISOR_mmu_update,
   HYPERVISOR_mmuext_op,
+  HYPERVISOR_multicall,
   HYPERVISOR_sched_op,
   HYPERVISOR_sched_op_compat,
+  HYPERVISOR_vm_assist,
+  HYPERVISOR_xen_version,
 } from "../../../hypervisor/abi/hypercall.ts";
 import type { DomainOptions } from "../../../hypervisor/domain/domain.ts";
 import { VPF_BLOCKED } from "../../../hypervisor/domain/vcpu.ts";
@@ -34,6 +37,7 @@ const USER_L4 = 105;
 const SNIPPETS = 106;
 const PROGRAM = 107;
 const SECOND = 108;
+const MULTICALL = 109;
 /** Entries of the first L1: one that shows shared_info, and the one that the second vcpu changes. */
 const SHARED = 130;
 const CHANGING = 131;
@@ -199,12 +203,15 @@ export class GuestCaller extends PvCaller {
     const before = this.random.below(4) === 0 ? besides(this, this.random) : [];
     const after = this.random.below(4) === 0 ? besides(this, this.random) : [];
     const settings = this.settled ? [] : this.settings();
-    const endings = this.run([...settings, ...before, this.hypercall(number, args), ...after]);
+    const isNested = number !== HYPERVISOR_multicall && this.random.below(5) === 0;
+    const call = isNested ? this.multicall(number, args) : this.hypercall(number, args);
+    const endings = this.run([...settings, ...before, call, ...after]);
     this.settled = !SETTINGS.has(number);
-    const { result, vector } = endings[settings.length + before.length]!;
+    const { result: answer, vector } = endings[settings.length + before.length]!;
+    const result = isNested && answer === 0 ? this.nestedResult() : answer;
     if (this.domain.isShutDown) this.isOver = true;
     const mayShutDown = number === HYPERVISOR_sched_op || number === HYPERVISOR_sched_op_compat;
-    if (this.domain.isShutDown && mayShutDown) this.note(number, args, 0);
+    if (this.domain.isShutDown && mayShutDown && args[0] === 2n) this.note(number, args, 0);
     if (this.isOver) return vector < 0 && !mayShutDown ? -1 : 0;
     // A kernel that has written into its own program, say.
     if (vector !== DONE && vector !== UD) return -EFAULT;
@@ -242,6 +249,32 @@ export class GuestCaller extends PvCaller {
   private hypercall(number: number, args: readonly bigint[]): Step {
     const way = this.random.pick([AT.call, AT.call, AT.page, AT.user] as const);
     return { rip: this.at(IMAGE, way), user: way === AT.user, rax: BigInt(number), args };
+  }
+
+  /** The hypercall as one of three of a multicall; the others are xen_version and the end of nothing. */
+  private multicall(number: number, args: readonly bigint[]): Step {
+    const long = this.bits / 8;
+    const { memory } = this.hv;
+    const list = memory.frame(this.mfn(MULTICALL));
+    const calls = [
+      [BigInt(HYPERVISOR_xen_version)],
+      [BigInt(number), 0n, ...args],
+      [BigInt(HYPERVISOR_vm_assist), 0n, 99n],
+    ];
+    calls.forEach((words, n) => {
+      for (let k = 0; k < 8; k++) {
+        const at = list + (8 * n + k) * long;
+        if (long === 8) memory.write64(at, words[k] ?? 0n);
+        else memory.write32(at, Number(words[k] ?? 0n));
+      }
+    });
+    return this.hypercall(HYPERVISOR_multicall, [this.at(MULTICALL), BigInt(calls.length)]);
+  }
+
+  private nestedResult(): number {
+    const { memory } = this.hv;
+    const list = memory.frame(this.mfn(MULTICALL));
+    return this.bits === 64 ? Number(BigInt.asIntN(64, memory.read64(list + 72))) : memory.read32(list + 36) | 0;
   }
 
   /** Hypercalls by which the kernel sets itself up again. */
