@@ -50,7 +50,7 @@ np 0f 01 =ca CLAC priv
 np 0f 01 =cb STAC priv
 @XSAVE
 np 0f 01 =d0 XGETBV
-np 0f 01 =d1 XSETBV priv solo
+np 0f 01 =d1 XSETBV solo
 np 0f ae /4 XSAVE M w0
 np 0f ae /4 XSAVE64 M w1
 np 0f ae /5 XRSTOR M w0 ro

@@ -88,6 +88,229 @@ TESTS(page_borders) {
   check("RF", out.flags & RF, RF);
 }
 
+/* ---- wide operands --------------------------------------------------------------------------------------------------------- */
+SNIPPET(load16, "", "movups (%" LONG_SI "), %xmm0", "");
+SNIPPET(store16, "", "movups %xmm0, (%" LONG_SI ")", "");
+SNIPPET(save512, "", "fxsave (%" LONG_SI ")", "");
+SNIPPET(restore512, "", "fxrstor (%" LONG_SI ")", "");
+SNIPPET(save_environment, "", "fnstenv (%" LONG_SI ")", "");
+SNIPPET(save_x87, "", "fnsave (%" LONG_SI ")", "");
+SNIPPET(store10, "", "fstpt (%" LONG_SI ")", "");
+SNIPPET(exchange8, "", "lock cmpxchg8b (%" LONG_SI ")", "");
+SNIPPET(load32, "", "vmovups (%" LONG_SI "), %ymm0", "");
+SNIPPET(store32, "", "vmovups %ymm0, (%" LONG_SI ")", "");
+SNIPPET(xsave_, "", "xsave (%" LONG_SI ")", "");
+SNIPPET(xrstor_, "", "xrstor (%" LONG_SI ")", "");
+SNIPPET(masked, "", "vmaskmovps (%" LONG_SI "), %xmm1, %xmm0", "");
+SNIPPET(enters, "", "enter $8, $0", "");
+SNIPPET(pushes, "", "pushf", "");
+SNIPPET(calls, "", "call 1f; 1:", "");
+#if LONG
+SNIPPET(exchange16, "", "lock cmpxchg16b (%rsi)", "");
+#else
+SNIPPET(pusha_, "", "pusha", "");
+SNIPPET(popa_, "", "popa", "");
+#endif
+
+/* One access of `bytes` at every place over the border that `step` allows, each half forbidden in turn. */
+static void across(const char *name, const u8 *code, const u8 *at, u32 bytes, u32 step, int writes) {
+  static const entry rights[] = {P | W | U, P | U, P | W, 0};
+  for (u32 low = 0; low < 4; low++)
+    for (u32 high = 0; high < 4; high++)
+      for (u32 first = step; first < bytes; first += step) {
+        pages(rights[low], rights[high]);
+        fresh();
+        in.gpr[RSI] = BORDER - first;
+        in.gpr[RAX] = 7;
+        run(3, code);
+        const int bad_low = low > 1 || (low == 1 && writes), bad_high = high > 1 || (high == 1 && writes);
+        if (!bad_low && !bad_high) {
+          ran(name);
+          continue;
+        }
+        const entry leaf = rights[bad_low ? low : high];
+        ended(name, PF, 4 | (writes ? 2 : 0) | (leaf & P ? 1 : 0), at);
+        check("CR2", out.cr2, bad_low ? BORDER - first : BORDER);
+        untouched(name);
+      }
+}
+#define ACROSS(s, bytes, step, writes) across(#s, s, s##_x, bytes, step, writes)
+
+/* Pushes of `bytes` in all, at every place over the border: the page below is missing. */
+static void pushes_across(const char *name, const u8 *code, const u8 *at, u32 bytes) {
+  for (u32 above = 1; above < bytes; above++) {
+    pages(0, P | W | U);
+    fresh();
+    in.gpr[RSP] = BORDER + above;
+    in.gpr[RBP] = 0x1234;
+    run(3, code);
+    ended(name, PF, 6, at);
+    check("stack pointer", out.gpr[RSP], in.gpr[RSP]);
+    check("frame pointer", out.gpr[RBP], 0x1234);
+  }
+}
+
+TESTS(wide_borders) {
+  section("wide operands across pages");
+  const word c4 = cr4();
+  set_cr4(c4 | 0x600);
+  asm volatile("fninit; fldz");
+  ACROSS(load16, 16, 1, 0);
+  ACROSS(store16, 16, 1, 1);
+  ACROSS(exchange8, 8, 1, 1);
+  ACROSS(save512, 512, 16, 1);
+  ACROSS(save_environment, 28, 1, 1);
+  /* Later than the rest, which leave no x87 stack. */
+  for (u32 first = 1; first < 10; first++) {
+    asm volatile("fninit; fldz");
+    pages(P | W | U, 0);
+    fresh();
+    in.gpr[RSI] = BORDER - first;
+    run(3, store10);
+    ended("FSTP of 80 bits", PF, 6, store10_x);
+    check("CR2", out.cr2, BORDER);
+    untouched("FSTP");
+    u16 status;
+    asm volatile("fnstsw %0" : "=m"(status));
+    check("nothing is popped", status >> 11 & 7, 7);
+    pages(P | W | U, 0);
+    run(3, save_x87);
+    ended("FNSAVE", PF, 6, save_x87_x);
+    asm volatile("fnstsw %0" : "=m"(status));
+    check("nothing is initialized", status >> 11 & 7, 7);
+  }
+  asm volatile("fninit");
+  /* An image of zeros is a good one. */
+  for (u32 n = 0; n < PAGE; n++) frames[1][n] = frames[2][n] = 0;
+  map(TEST, (word)frames[1], P | W | U);
+  map(BORDER, 0, 0);
+  for (u32 first = 16; first < 512; first += 16) {
+    fresh();
+    in.gpr[RSI] = BORDER - first;
+    run(3, restore512);
+    ended("FXRSTOR", PF, 4, restore512_x);
+    check("CR2", out.cr2, BORDER);
+  }
+  if (has(1, 2, 28)) {
+    set_cr4(cr4() | CR4_OSXSAVE);
+    asm volatile("xsetbv" ::"a"(7), "d"(0), "c"(0));
+    ACROSS(load32, 32, 1, 0);
+    ACROSS(store32, 32, 1, 1);
+    ACROSS(xsave_, 576, 64, 1);
+    for (u32 n = 0; n < PAGE; n++) frames[1][n] = frames[2][n] = 0;
+    map(TEST, (word)frames[1], P | W | U);
+    map(BORDER, 0, 0);
+    for (u32 first = 64; first < 576; first += 64) {
+      fresh();
+      in.gpr[RSI] = BORDER - first;
+      in.gpr[RAX] = 7;
+      run(3, xrstor_);
+      ended("XRSTOR", PF, 4, xrstor__x);
+      check("CR2", out.cr2, BORDER);
+    }
+    /* What the mask leaves out is not looked at. */
+    static u32 mask[4];
+    for (u32 first = 4; first < 16; first += 4)
+      for (u32 last = 1; last <= 4; last++) {
+        for (u32 n = 0; n < 4; n++) mask[n] = n < last ? 0x80000000 : 0;
+        asm volatile("vmovups %0, %%xmm1" ::"m"(mask));
+        fresh();
+        in.gpr[RSI] = BORDER - first;
+        run(3, masked);
+        if (last * 4 <= first) ran("VMASKMOVPS short of the border");
+        else {
+          ended("VMASKMOVPS", PF, 4, masked_x);
+          check("CR2", out.cr2, BORDER);
+        }
+      }
+    asm volatile("vzeroall; xsetbv" ::"a"(1), "d"(0), "c"(0));
+  }
+#if LONG
+  pages(P | W | U, 0);
+  fresh();
+  in.gpr[RSI] = BORDER - 16;
+  run(3, exchange16);
+  ran("CMPXCHG16B before the border");
+  for (u32 offset = 1; offset < 16; offset++) {
+    fresh();
+    in.gpr[RSI] = BORDER - offset;
+    run(3, exchange16);
+    ended("CMPXCHG16B, not aligned", GP, 0, exchange16_x);
+  }
+  pages(P | U, 0);
+  fresh();
+  in.gpr[RSI] = BORDER - 16;
+  in.gpr[RAX] = 1;
+  run(3, exchange16);
+  ended("CMPXCHG16B that stores nothing new", PF, 7, exchange16_x);
+#endif
+  pushes_across("PUSHF", pushes, pushes_x, sizeof(word));
+  pushes_across("CALL", calls, calls_x, sizeof(word));
+  pushes_across("ENTER", enters, enters_x, sizeof(word));
+#if !LONG
+  pushes_across("PUSHA", pusha_, pusha__x, 32);
+  pages(P | W | U, 0);
+  for (u32 first = 1; first < 32; first++) {
+    fresh();
+    in.gpr[RSP] = BORDER - first;
+    in.gpr[RDI] = 0x77;
+    run(3, popa_);
+    ended("POPA", PF, 4, popa__x);
+    /* It skips what PUSHA stored of ESP, the fourth. */
+    check("CR2", out.cr2, first >= 12 && first < 16 ? BORDER + 16 - first : BORDER);
+    check("stack pointer", out.gpr[RSP], BORDER - first);
+    check("EDI", out.gpr[RDI], 0x77);
+  }
+#endif
+  set_cr4(c4);
+}
+
+/* ---- code that changes itself across pages ------------------------------------------------------------------------------- */
+static const u8 long_move[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xcd, 0x80};
+SNIPPET(stores, "", "mov %cl, (%" LONG_SI ")", "");
+TESTS(modified_borders) {
+  section("self-modifying code across pages");
+  for (u32 first = 1; first < 5; first++)
+    for (u32 which = 1; which < 5; which++) {
+      pages(P | W | U, P | W | U);
+      for (u32 n = 0; n < sizeof long_move; n++) *(u8 *)(BORDER - first + n) = long_move[n];
+      fresh();
+      run(3, (void *)(BORDER - first));
+      check("before", out.gpr[RAX], 0x44332211);
+      fresh();
+      in.gpr[RSI] = BORDER - first + which;
+      in.gpr[RCX] = 0x99;
+      run(3, stores);
+      fresh();
+      run(3, (void *)(BORDER - first));
+      const u32 shift = (which - 1) * 8;
+      check("after", out.gpr[RAX], (0x44332211 & ~(0xffu << shift)) | 0x99u << shift);
+      /* By way of the frame. */
+      u8 *const byte = which < first ? &frames[1][PAGE - first + which] : &frames[2][which - first];
+      *byte = 0x66;
+      fresh();
+      run(3, (void *)(BORDER - first));
+      check("through another mapping", out.gpr[RAX], (0x44332211 & ~(0xffu << shift)) | 0x66u << shift);
+    }
+  /* A store over the border into the instruction behind it. */
+  for (u32 first = 1; first < 4; first++) {
+    pages(P | W | U, P | W | U);
+    /* movl $0x55667788, BORDER - first; then what lies there: the store fills the last bytes of one page and the first of the next. */
+    u8 *const code = (u8 *)(BORDER - first - 12);
+    const u32 target = BORDER - first + 1;
+    code[0] = 0xb9;
+    *(u32 *)(code + 1) = 0x55667788;
+    code[5] = 0xbe;
+    *(u32 *)(code + 6) = target;
+    code[10] = 0x89;
+    code[11] = 0x0e;
+    for (u32 n = 0; n < sizeof long_move; n++) code[12 + n] = long_move[n];
+    fresh();
+    run(3, code);
+    check("the next instruction, over the border", out.gpr[RAX], 0x55667788);
+  }
+}
+
 /* ---- instructions across pages -------------------------------------------------------------------------------------------- */
 static const u8 immediate[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xcd, 0x80};
 TESTS(code_borders) {

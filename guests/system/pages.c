@@ -4,7 +4,7 @@
 u8 frames[FRAMES][PAGE] __attribute__((aligned(4096)));
 
 #define PER_TABLE (PAGE / ENTRY_BYTES)
-#define LARGE ((word)PER_TABLE * PAGE)
+#define LARGE LARGE_PAGE
 typedef entry table[PER_TABLE] __attribute__((aligned(4096)));
 static table small[2];
 

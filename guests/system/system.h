@@ -219,6 +219,8 @@ enum { MSR_EFER = 0xc0000080, EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, 
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100 };
 #define NX (1ull << 63)
 #define PAGE 4096
+/* Bytes of a large page. */
+#define LARGE_PAGE ((word)(PAGE / ENTRY_BYTES) * PAGE)
 /* Linear addresses of tests: nothing is there until `map`. */
 #define TEST ((word)0x40000000)
 #define TEST2 ((word)0x80000000)
