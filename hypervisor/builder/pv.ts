@@ -103,6 +103,9 @@ export function planPv(config: PvConfig): PvPlan {
   const paddrOffset = Number((note(XEN_ELFNOTE_PADDR_OFFSET) ?? 0n) - kernel.base);
   if (virtBase % PAGE !== 0n) throw new BuilderError("the kernel's VIRT_BASE note is not the address of a page");
   if (kernel.start < paddrOffset) throw new BuilderError("the kernel's PADDR_OFFSET note is beyond its first segment");
+  const entry = note(XEN_ELFNOTE_ENTRY) ?? kernel.entry;
+  const p2mBase = note(XEN_ELFNOTE_INIT_P2M);
+  checkAddresses(kernel, virtBase - BigInt(paddrOffset), entry, p2mBase);
   const pages = Math.floor(config.memory / Number(PAGE));
   const layout = new Layout(pages);
   layout.take(pagesOf(kernel.end - paddrOffset), "the kernel");
@@ -115,7 +118,6 @@ export function planPv(config: PvConfig): PvPlan {
     ramdisk = { ...layout.take(pagesOf(bytes.length), "the ramdisk"), bytes, mapped: true };
 
   const p2mPages = pagesOf(pages * geometry.wordBytes);
-  const p2mBase = note(XEN_ELFNOTE_INIT_P2M);
   const isOutside = !is32bit && p2mBase !== undefined && p2mBase < virtBase && p2mBase % PAGE === 0n;
   let p2m: PvPlan["p2m"] | null = null;
   if (!isOutside) {
@@ -149,7 +151,7 @@ export function planPv(config: PvConfig): PvPlan {
     is32bit,
     pages,
     virtBase,
-    entry: note(XEN_ELFNOTE_ENTRY) ?? kernel.entry,
+    entry,
     stackTop: virtual(stack.pfn + 1),
     kernel,
     paddrOffset,
@@ -169,6 +171,20 @@ function hypercallFrame(address: bigint, virtBase: bigint, end: number): number 
   if (address < virtBase || address % PAGE !== 0n || pfn >= BigInt(end))
     throw new BuilderError(`the kernel's HYPERCALL_PAGE note points outside of it (0x${address.toString(16)})`);
   return Number(pfn);
+}
+
+/** elf_xen_addr_calc_check. @param virtOffset what a segment's address is short of its virtual address */
+function checkAddresses(kernel: KernelImage, virtOffset: bigint, entry: bigint, p2mBase: bigint | undefined): void {
+  const { notes } = kernel;
+  if (notes.has(XEN_ELFNOTE_PADDR_OFFSET) && !notes.has(XEN_ELFNOTE_VIRT_BASE))
+    throw new BuilderError("the kernel has a PADDR_OFFSET note, but no VIRT_BASE note");
+  const start = BigInt(kernel.start) + virtOffset;
+  const end = BigInt(kernel.end) + virtOffset;
+  const range = `0x${start.toString(16)} to 0x${end.toString(16)}`;
+  if (entry < start || entry > end)
+    throw new BuilderError(`the kernel's entry 0x${entry.toString(16)} lies outside of it (${range})`);
+  if (p2mBase !== undefined && p2mBase >= start && p2mBase < end)
+    throw new BuilderError(`the kernel's INIT_P2M note 0x${p2mBase.toString(16)} lies inside of it (${range})`);
 }
 
 /** A 32-bit kernel runs with PAE or not at all. */

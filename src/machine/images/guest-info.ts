@@ -60,7 +60,7 @@ export function notesOfGuestInfo(section: Uint8Array): Map<number, XenNote> {
   }
   const virtBase = numbers.get(XEN_ELFNOTE_VIRT_BASE) ?? 0n;
   // Such kernels have virtual addresses for physical ones, unless they say otherwise; their hypercall page is a page's number.
-  if (!numbers.has(XEN_ELFNOTE_PADDR_OFFSET)) numbers.set(XEN_ELFNOTE_PADDR_OFFSET, virtBase);
+  if (virtBase !== 0n && !numbers.has(XEN_ELFNOTE_PADDR_OFFSET)) numbers.set(XEN_ELFNOTE_PADDR_OFFSET, virtBase);
   const page = numbers.get(XEN_ELFNOTE_HYPERCALL_PAGE);
   if (page !== undefined) numbers.set(XEN_ELFNOTE_HYPERCALL_PAGE, (page << 12n) + virtBase);
   for (const [type, value] of numbers) notes.set(type, numberNote(type, value));

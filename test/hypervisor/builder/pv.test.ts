@@ -24,7 +24,7 @@ function kernel(machine: "x86-64" | "i386", notes: N.XenNote[]): N.KernelImage {
     base: 0n,
     start: MIB,
     end: MIB + 5 * PAGE,
-    entry: 0x1234n,
+    entry: BigInt(MIB),
     phys32Entry: undefined,
     notes: new Map(notes.map((n) => [n.type, n])),
   };
@@ -77,7 +77,11 @@ const NOTES_LINUX = [
   note(N.XEN_ELFNOTE_MOD_START_PFN, 1n),
   note(N.XEN_ELFNOTE_HYPERCALL_PAGE, BASE_64 + BigInt(MIB + 2 * PAGE)),
 ];
-const NOTES_32 = [note(N.XEN_ELFNOTE_VIRT_BASE, 0xc0000000n), note(N.XEN_ELFNOTE_PAE_MODE, "yes")];
+const NOTES_32 = [
+  note(N.XEN_ELFNOTE_VIRT_BASE, 0xc0000000n),
+  note(N.XEN_ELFNOTE_ENTRY, 0xc0000000n + BigInt(MIB)),
+  note(N.XEN_ELFNOTE_PAE_MODE, "yes"),
+];
 const RAMDISK = Uint8Array.from({ length: 2 * PAGE + 5 }, (_, i) => (i * 3) & 0xff);
 
 describe.each([
@@ -154,7 +158,7 @@ it("puts the hypercall page where the note says", () => {
 });
 
 it("takes a kernel that is for 32 bits with and without PAE", () => {
-  const notes = [NOTES_32[0]!, note(N.XEN_ELFNOTE_PAE_MODE, "no,bimodal")];
+  const notes = [...NOTES_32.slice(0, 2), note(N.XEN_ELFNOTE_PAE_MODE, "no,bimodal")];
   expect(planPv({ memory: 16 * MIB, kernel: kernel("i386", notes), commandLine: "" }).tables.geometry.wordBytes).toBe(
     4,
   );
@@ -176,6 +180,25 @@ it.each([
       commandLine: "",
     },
     /HYPERCALL_PAGE/,
+  ],
+  [
+    "an entry outside",
+    { memory: 16 * MIB, kernel: kernel("x86-64", [NOTES_64[0]!]), commandLine: "" },
+    /entry 0x100000/,
+  ],
+  [
+    "a p2m list inside the kernel",
+    {
+      memory: 16 * MIB,
+      kernel: kernel("x86-64", [...NOTES_64, note(N.XEN_ELFNOTE_INIT_P2M, BASE_64 + BigInt(MIB))]),
+      commandLine: "",
+    },
+    /INIT_P2M/,
+  ],
+  [
+    "a PADDR_OFFSET without VIRT_BASE",
+    { memory: 16 * MIB, kernel: kernel("x86-64", [note(N.XEN_ELFNOTE_PADDR_OFFSET, 0n)]), commandLine: "" },
+    /VIRT_BASE/,
   ],
 ])("refuses %s", (_name, config, message) => {
   expect(() => planPv(config)).toThrow(BuilderError);

@@ -195,7 +195,7 @@ describe("ELF", () => {
       { paddr: base + 0x100000n, data: sampleCode(100) },
     ];
     const guestInfo =
-      "GUEST_OS=NetBSD,XEN_VER=xen-3.0,LOADER=generic,VIRT_BASE=0xffffffff80000000,ELF_PADDR_OFFSET=0xffffffff80000000,BSD_SYMTAB=yes";
+      "GUEST_OS=NetBSD,XEN_VER=xen-3.0,LOADER=generic,VIRT_ENTRY=0xffffffff80100000,VIRT_BASE=0xffffffff80000000,ELF_PADDR_OFFSET=0xffffffff80000000,BSD_SYMTAB=yes";
     const symbols = { symtab: sampleCode(30), strtab: ascii("\0x\0") };
     const kernel = await loadKernel(sampleElf({ segments, guestInfo, symbols }), { type: "pv" });
     const bytes = (n: number): bigint => kernel.base + BigInt(n);
