@@ -39,7 +39,7 @@ export const IMPORT_HELPER = 3;
 /** fault(vector, error code): records the fault, returns H_FAULT. */
 export const IMPORT_FAULT = 4;
 /**
- * Of translations: the same functions told REMAINING as well, or the micro-op, so that their calls are short (interpreter/link.ts); and
+ * Of translations: the same functions told REMAINING as well, or the micro-op, so that their calls are short (interpreter/gates.ts); and
  * settle(), which makes the flag words of the lazy form (flags.ts settleFlags).
  */
 export const TRANSLATION_IMPORTS: readonly Import[] = [

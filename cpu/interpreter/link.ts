@@ -4,6 +4,7 @@ import { type Core, raise } from "../core.ts";
 import type { CalledOut, HostProfile, Sampler } from "../host-profile.ts";
 import { readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
 import { HELPER_NAMES, HELPERS } from "../uops/helpers.ts";
+import { generateGates } from "./gates.ts";
 import { generateInterpreter, RUN_SAMPLE, TRANSLATED_GOES_ON } from "./generate.ts";
 
 const LO: number = A.ACCESS_LIN >>> 2;
@@ -62,31 +63,13 @@ export interface TranslationImports {
   settle(): void;
 }
 
-/** What is charged meanwhile is no instruction: it is added to INSNS, from which the translation takes its own count at its end. */
+/** Links the gates (gates.ts) of translations to `environment`. */
 export function translationImports(core: Core, environment: Environment): TranslationImports {
-  const { i32 } = core;
-  const [UOP, REMAINING, INSNS] = [A.UOP >>> 2, A.REMAINING >>> 2, A.INSNS >>> 2];
-  const told = (call: (what: number, u: number) => number) => (what: number, u: number, remaining: number) => {
-    i32[UOP] = u;
-    i32[REMAINING] = remaining;
-    const status = call(what, u);
-    i32[INSNS]! += i32[REMAINING]! - remaining;
-    return status;
-  };
-  if (environment.settle === null) throw new Error("the interpreter is to be linked before translations are");
-  return {
-    memory: environment.memory,
-    table: environment.table,
-    read: told(environment.read),
-    write: told(environment.write),
-    rmw: told(environment.rmw),
-    helper: told(environment.helper),
-    fault: (vector, error, u) => {
-      i32[UOP] = u;
-      return environment.fault(vector, error);
-    },
-    settle: environment.settle,
-  };
+  const { memory, table, settle } = environment;
+  if (settle === null) throw new Error("the interpreter is to be linked before translations are");
+  const module = new WebAssembly.Module(generateGates(memoryPages(core)));
+  const { exports } = new WebAssembly.Instance(module, { env: { ...environment } });
+  return { ...(exports as unknown as Omit<TranslationImports, "memory" | "table" | "settle">), memory, table, settle };
 }
 
 type Code = (block: number) => number;
