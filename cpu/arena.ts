@@ -345,6 +345,11 @@ export class Arena {
   readonly frameAttr: number;
   /** Byte address of the code bitmap: 64 bits (8 bytes) a frame, one a 64-byte line. */
   readonly codeBitmap: number;
+  /**
+   * By machine frame: the entry of the data TLB whose write tag it may stand in, as an index of 32-bit words; 0: none, 1: several. So a
+   * change of its attributes knows where to look (mmu/tlb.ts).
+   */
+  readonly writeTagged: Int32Array;
   /** Byte address of machine frame 0; machine frames 0..frames-1 lie one after another. */
   readonly ram: number;
 
@@ -355,6 +360,7 @@ export class Arena {
         `machine memory of ${ramBytes} bytes is not between 4 KiB and ${MAX_RAM_BYTES / 2 ** 20} MiB`,
       );
     this.frames = ramBytes / PAGE_SIZE;
+    this.writeTagged = new Int32Array(this.frames);
     this.frameAttr = FRAMES;
     this.codeBitmap = (this.frameAttr + this.frames + 7) & ~7;
     this.ram = (this.codeBitmap + this.frames * 8 + 0xffff) & ~0xffff;

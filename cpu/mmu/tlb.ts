@@ -34,6 +34,8 @@ import { CTX_NONE, coreWord } from "./contexts.ts";
 /** TLB_ATTR: log2 of the size of the first-level page, and this: page tables allow a write as it stands. */
 export const TLB_ATTR_WRITABLE = 0x100;
 const TLB_ATTR_SHIFT = 0xff;
+/** In Arena.writeTagged. */
+const SEVERAL = 1;
 
 const READ = TLB_READ >>> 2;
 const WRITE = TLB_WRITE >>> 2;
@@ -60,7 +62,8 @@ export function fillData(core: Core, view: number, lo: number, hi: number): void
   const ctx = i[TLB_CTX >>> 2]!;
   if (ctx === CTX_NONE) return;
   const arena = core.arena;
-  const attr = core.u8[arena.frameAttr + ((m.page - arena.ram) >>> 12)]!;
+  const frame = (m.page - arena.ram) >>> 12;
+  const attr = core.u8[arena.frameAttr + frame]!;
   const e = dataEntry(view, lo);
   if (attr & (FRAME_MMIO | FRAME_WATCH)) {
     i[e + READ] = 0;
@@ -71,6 +74,8 @@ export function fillData(core: Core, view: number, lo: number, hi: number): void
   i[e + READ] = tag;
   i[e + READ + 1] = hi;
   if (m.writable && attr === 0) {
+    const tagged = arena.writeTagged[frame]!;
+    arena.writeTagged[frame] = tagged === 0 || tagged === e ? e : SEVERAL;
     i[e + WRITE] = tag;
     i[e + WRITE + 1] = hi;
   } else {
@@ -200,8 +205,12 @@ export function setFrameAttribute(core: Core, frame: number, bits: number): void
   const i = core.i32;
   const all = (added & (FRAME_MMIO | FRAME_WATCH)) !== 0;
   if (!all && !(added & (FRAME_CODE | FRAME_DIRTY_LOG))) return;
-  const end = (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2;
-  for (let e = DTLB >>> 2; e < end; e += DATA_WORDS) {
+  const tagged = arena.writeTagged[frame]!;
+  arena.writeTagged[frame] = 0;
+  const everywhere = all || tagged === SEVERAL;
+  const from = everywhere ? DTLB >>> 2 : tagged;
+  const end = everywhere ? (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2 : tagged === 0 ? 0 : tagged + DATA_WORDS;
+  for (let e = from; e < end; e += DATA_WORDS) {
     if (i[e + WRITE] !== 0 || (all && i[e + READ] !== 0)) {
       if ((((i[e + READ]! & ~0xfff) + i[e + ADDEND]!) | 0) !== page) continue;
       i[e + WRITE] = 0;

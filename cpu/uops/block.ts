@@ -66,6 +66,39 @@ const OLDER: ReadonlyMap<number, number> = new Map([
   [MN_PREFETCHW, MN_NOP],
 ]);
 
+/** What is known by (arena address, MODE). Maps of int32s, one a MODE, since V8 hashes no other numbers without a call. */
+class ByAddress<T> {
+  private readonly maps: Map<number, Map<number, T>> = new Map();
+  private mode = -1;
+  private map: Map<number, T> = new Map();
+
+  get(from: number, mode: number): T | undefined {
+    return this.of(mode).get(from | 0);
+  }
+  set(from: number, mode: number, value: T): void {
+    this.of(mode).set(from | 0, value);
+  }
+  delete(from: number, mode: number): void {
+    this.of(mode).delete(from | 0);
+  }
+  clear(): void {
+    this.maps.clear();
+    this.mode = -1;
+  }
+
+  private of(mode: number): Map<number, T> {
+    if (mode === this.mode) return this.map;
+    let map = this.maps.get(mode);
+    if (map === undefined) {
+      map = new Map();
+      this.maps.set(mode, map);
+    }
+    this.mode = mode;
+    this.map = map;
+    return map;
+  }
+}
+
 /** A block whose only instruction crosses a page: valid while its second page is still the same. */
 interface CrossingBlock {
   record: number;
@@ -78,9 +111,9 @@ export class BlockCache {
   private readonly profile: HostProfile | null;
   private readonly ins: Instruction = new Instruction();
   private at: number = A.STREAM;
-  /** Block record by key(arena address, MODE). */
-  private readonly blocks: Map<number, number> = new Map();
-  private readonly crossing: Map<number, CrossingBlock> = new Map();
+  /** Block records. */
+  private readonly blocks: ByAddress<number> = new ByAddress();
+  private readonly crossing: ByAddress<CrossingBlock> = new ByAddress();
   /** Records with bytes in a frame, by frame number. */
   private readonly byFrame: Map<number, number[]> = new Map();
   /** Killed records that may still be running. */
@@ -101,10 +134,6 @@ export class BlockCache {
     this.profile = core.shared.profile;
   }
 
-  private key(arenaAddress: number, mode: number): number {
-    return mode * 0x100000000 + arenaAddress;
-  }
-
   /**
    * The block at arena address `from` (the byte that FETCH_ARENA and RIP name) for the current MODE.
    * `secondPage` gives the arena address of the next linear page, or -1 after recording a fault, when an instruction
@@ -112,23 +141,26 @@ export class BlockCache {
    */
   get(from: number, secondPage: () => number): number {
     const mode = this.core.i32[A.MODE >>> 2]!;
-    const key = this.key(from, mode);
-    const known = this.blocks.get(key);
+    const { i32 } = this.core;
+    // Most of what is asked for is known, and only its page was not in the fetch TLB.
+    const slot = (A.BLOCK_TABLE + this.slot(from)) >>> 2;
+    if (i32[slot] === (from | 0) && i32[slot + 1] === mode) return i32[slot + 2]!;
+    const known = this.blocks.get(from, mode);
     if (known !== undefined) {
       this.install(from, mode, known);
       return known;
     }
-    const seam = this.crossing.get(key);
+    const seam = this.crossing.get(from, mode);
     if (seam !== undefined) {
       const second = secondPage();
       if (second < 0) return -1;
       if (second === seam.secondPage) return seam.record;
-      this.crossing.delete(key);
+      this.crossing.delete(from, mode);
     }
     const { profile } = this;
-    if (profile === null) return this.build(from, mode, key, secondPage);
+    if (profile === null) return this.build(from, mode, secondPage);
     profile.beginBlock();
-    const record = this.build(from, mode, key, secondPage);
+    const record = this.build(from, mode, secondPage);
     profile.endBlock();
     return record;
   }
@@ -172,7 +204,7 @@ export class BlockCache {
 
   /** The record of the block at arena address `from` for `mode`, if one is known, else -1. */
   known(from: number, mode: number): number {
-    return this.blocks.get(this.key(from, mode)) ?? -1;
+    return this.blocks.get(from, mode) ?? -1;
   }
 
   /** Records of the blocks that begin in the page at arena address `page`. */
@@ -202,9 +234,8 @@ export class BlockCache {
     const { u32, i32, u8 } = this.core;
     const start = u32[record >>> 2]!;
     const mode = u32[(record + 4) >>> 2]!;
-    const key = this.key(start, mode);
-    if (this.blocks.get(key) === record) this.blocks.delete(key);
-    if (this.crossing.get(key)?.record === record) this.crossing.delete(key);
+    if (this.blocks.get(start, mode) === record) this.blocks.delete(start, mode);
+    if (this.crossing.get(start, mode)?.record === record) this.crossing.delete(start, mode);
     const slot = A.BLOCK_TABLE + this.slot(start);
     if (i32[(slot + 8) >>> 2] === record) u8.fill(0, slot, slot + 16);
     this.onForget(record);
@@ -265,7 +296,7 @@ export class BlockCache {
     i32[slot + 2] = record;
   }
 
-  private build(from: number, mode: number, key: number, secondPage: () => number): number {
+  private build(from: number, mode: number, secondPage: () => number): number {
     if (this.at + BLOCK_ROOM > A.STREAM + A.STREAM_BYTES) this.flush();
     const { core, builder: b, ins } = this;
     const record = this.at;
@@ -320,11 +351,11 @@ export class BlockCache {
     if (!b.ended) b.terminal(U_END, 0, 0, 0, 0, 0, 0);
     this.finish(record, from, mode, at - from, count);
     if (second >= 0 && at > pageEnd) {
-      this.crossing.set(key, { record, secondPage: second });
+      this.crossing.set(from, mode, { record, secondPage: second });
       this.own(record, core.arena.frameOf(from), from & 0xfff, A.PAGE_SIZE);
       this.own(record, core.arena.frameOf(second), 0, at - pageEnd);
     } else {
-      this.blocks.set(key, record);
+      this.blocks.set(from, mode, record);
       this.install(from, mode, record);
       this.own(record, core.arena.frameOf(from), from & 0xfff, Math.min((from & 0xfff) + at - from, A.PAGE_SIZE));
     }

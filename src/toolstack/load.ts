@@ -1,5 +1,6 @@
 /** Reads xl configuration files and the kernels and ramdisks that they name, and makes a machine's domains of them. */
 
+import { readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import type { DomainConfig } from "../machine/api.ts";
 import { UserError } from "./user-error.ts";
@@ -52,11 +53,12 @@ export async function loadConfigs(files: readonly string[]): Promise<{ domains: 
   return { domains, warnings };
 }
 
-async function readPart(part: Placed<string>, what: string): Promise<Uint8Array> {
+function readPart(part: Placed<string>, what: string): Uint8Array {
   const place = `${part.at.file}:${part.at.line}`;
   let bytes: Uint8Array;
   try {
-    bytes = await readFile(part.value);
+    // At once: the promise reads in small pieces, for which a boot would wait a fiftieth of its time.
+    bytes = readFileSync(part.value);
   } catch (error) {
     throw new UserError(`${place}: can't read the ${what} ${part.value}: ${systemReason(error)}`);
   }
@@ -75,9 +77,9 @@ export async function loadDomain(domain: XlDomain, pcpus: number): Promise<Domai
   return {
     name: domain.name.value,
     type: domain.type,
-    kernel: await readPart(domain.kernel, "kernel"),
+    kernel: readPart(domain.kernel, "kernel"),
     kernelName: domain.kernel.value,
-    ...(domain.ramdisk && { ramdisk: await readPart(domain.ramdisk, "ramdisk") }),
+    ...(domain.ramdisk && { ramdisk: readPart(domain.ramdisk, "ramdisk") }),
     cmdline: domain.cmdline,
     memory: domain.memory.value,
     maxMemory: domain.maxMemory,
