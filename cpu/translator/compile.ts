@@ -113,11 +113,10 @@ export class RegionCompiler {
     e.goBack(place);
   }
 
-  /** Goes to RIPL, which is compared with the places where the block may lead inside the region. */
+  /** Behind the accounting: goes to RIPL, which is compared with the places where the block may lead inside the region. */
   private computed(index: number): void {
     const { body } = this;
     const b = this.region.blocks[index]!;
-    this.account(b.instructions);
     const targets = b.targets.filter((target) => target.to >= 0);
     if (targets.length > 0) {
       body.get(REM);
@@ -252,6 +251,7 @@ export class RegionCompiler {
       this.checkCanonical();
       body.get(Y);
       body.set(RIPL);
+      this.account(b.instructions);
       this.computed(index);
     } else if (kind === U.U_CALL_R) {
       e.get("a", 3);
@@ -263,6 +263,7 @@ export class RegionCompiler {
       push(e);
       body.get(T);
       body.set(RIPL);
+      this.account(b.instructions);
       this.computed(index);
     } else {
       e.getFixed(A.S_RSP, 3);
@@ -286,7 +287,16 @@ export class RegionCompiler {
       e.closeFixed(A.S_RSP, 3);
       this.account(b.instructions);
     };
-    const expected = b.targets.find((target) => target.to >= 0);
+    const targets = b.targets.filter((target) => target.to >= 0);
+    if (targets.length > 1) {
+      this.checkCanonical();
+      body.get(Y);
+      body.set(RIPL);
+      finish();
+      this.computed(index);
+      return;
+    }
+    const expected = targets[0];
     if (expected !== undefined) {
       const other = body.block();
       body.get(Y);

@@ -24,6 +24,8 @@ export const LARGE: Limits = { blocks: 96, uops: 600, depth: 4 };
 const MAX_PAGES = 12;
 /** Furthest that a page of the region may lie from the first, bytes. */
 const MAX_DISTANCE = 0x70000000;
+/** Calls that lead back to one function of the region, at most. */
+const MAX_RECURSIONS = 8;
 /** A computed jump has at most this many places to go to inside the region. */
 const MAX_TARGETS = 32;
 
@@ -112,6 +114,8 @@ class Former {
   private readonly pages: Page[] = [];
   /** Blocks to be looked at, by depth of their frames: what is near comes first. */
   private readonly waiting: number[][] = [];
+  /** By frame number: what RET leads to besides the frame's caller, where its function was entered by calls that are not frames of their own. */
+  private readonly returns: Map<number, Edge[]> = new Map();
   private lastFrame = 0;
   private uops = 0;
 
@@ -130,7 +134,11 @@ class Former {
       const queue = this.waiting.find((q) => q !== undefined && q.length > 0);
       if (queue === undefined) break;
       this.follow(queue.shift()!);
+      if (this.waiting.every((q) => q.length === 0)) this.recursion();
     }
+    this.blocks.forEach((b, n) => {
+      if (this.kind(b) === U.U_RET) b.targets = this.inside([...b.targets, ...this.returnsOf(this.frames[n]!)]);
+    });
     return { blocks: this.blocks, pages: this.pages };
   }
 
@@ -222,8 +230,43 @@ class Former {
   }
 
   private callEdge(frame: Frame | null, target: number, next: number): Edge {
-    const callee = this.call(frame, target, next);
+    const callee = this.recursive(frame, target) < 0 ? this.call(frame, target, next) : undefined;
     return callee === undefined ? { to: -1, offset: target } : this.edge(target, callee);
+  }
+
+  private kind(b: RegionBlock): number {
+    return this.core.u16[b.terminal >>> 1]!;
+  }
+
+  private returnsOf(frame: Frame | null): Edge[] {
+    const number = frame?.number ?? 0;
+    let list = this.returns.get(number);
+    if (list === undefined) this.returns.set(number, (list = []));
+    return list;
+  }
+
+  /**
+   * Direct calls of a function that is in the region already, by nobody known or by a chain that the call is part of: they go there, and
+   * what follows the call is where its RET may lead.
+   */
+  private recursion(): void {
+    this.blocks.forEach((b, n) => {
+      if (this.kind(b) !== U.U_CALL || b.taken === null || b.taken.to >= 0) return;
+      const { offset } = b.taken;
+      const to = this.recursive(this.frames[n]!, offset);
+      if (to < 0) return;
+      const returns = this.returnsOf(this.frames[to]!);
+      if (returns.length === MAX_RECURSIONS) return;
+      b.taken = { to, offset };
+      returns.push(this.edge(b.offset + b.bytes, this.frames[n]!));
+    });
+  }
+  /** The block at `offset` in `frame` or in the frames that led to it, or -1. */
+  private recursive(frame: Frame | null, offset: number): number {
+    for (let f = frame; ; f = f.caller) {
+      const at = this.blocks.findIndex((b, n) => b.offset === offset && this.frames[n] === f);
+      if (at >= 0 || f === null) return at;
+    }
   }
 
   private inside(edges: Edge[]): Edge[] {

@@ -151,10 +151,24 @@ export class Translator {
       this.core.i32[(entry + BLOCK_HEAT) >>> 2] = Math.min(URGENT, this.tuning.warm);
       this.entries.set(entry, translation);
     }
+    this.postpone(translation.records);
     if (region.pages.length > 1) this.counts.severalPages++;
     this.live.add(translation);
     this.codeBytes += code.length;
     this.waiting.push({ translation, code, hints });
+  }
+
+  /**
+   * The blocks of a loop become warm together. Those that are in a region now are entered within it, so they are to show that they
+   * are entered otherwise too before they begin one of their own.
+   */
+  private postpone(records: readonly number[]): void {
+    const { i32 } = this.core;
+    const again = this.tuning.warm - (this.tuning.warm >>> 3);
+    for (const record of records) {
+      const heat = (record + BLOCK_HEAT) >>> 2;
+      if (i32[heat]! > 0 && !this.entries.has(record)) i32[heat] = Math.max(i32[heat]!, again);
+    }
   }
 
   /** Of the modules: from the environment, or from one that times some of the calls. */
