@@ -246,6 +246,11 @@ export class Core {
    * EXIT_DEADLINE where the slice has ended. Null: SYSCALL exits (EXIT_PV).
    */
   pvSyscall: ((core: Core) => number) | null = null;
+  /**
+   * What it does with a fault (EXIT_PV, details in the arena) without leaving the engine: -1 if the guest goes on, else what the engine
+   * is to return. Null: it returns EXIT_PV.
+   */
+  pvFault: ((core: Core) => number) | null = null;
   bus: Bus = NO_BUS;
   interrupts: InterruptSource | null = null;
   /**

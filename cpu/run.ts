@@ -9,6 +9,7 @@ import {
   EXIT_IDLE,
   EXIT_INTR_WINDOW,
   EXIT_NMI_WINDOW,
+  EXIT_PV,
   FAULT_TRAP,
   INTERCEPT_INTR_WINDOW,
   INTERCEPT_NMI_WINDOW,
@@ -336,7 +337,19 @@ export class Engine {
       addRip(core, (flags >>> 4) & 15);
     }
     const exit = deliverPendingFault(core);
+    if (exit === EXIT_PV && core.pvFault !== null) return this.pvFault(core);
     return exit === 0 ? -1 : exit;
+  }
+
+  private pvFault(core: Core): number {
+    const { profile } = this;
+    if (profile === null) return core.pvFault!(core);
+    profile.engine.end();
+    profile.hypervisor.begin();
+    const exit = core.pvFault!(core);
+    profile.hypervisor.end();
+    profile.engine.begin();
+    return exit;
   }
 
   /**

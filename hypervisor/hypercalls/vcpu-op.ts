@@ -28,7 +28,7 @@ import { HVM_CONTEXT_BYTES, initialiseFromContext } from "../hvm/vcpu-context.ts
 import { getOwnFrame, readGuest, writeGuest } from "../memory/guest-access.ts";
 import { contextBytes, initialisePvVcpu } from "../pv/vcpu-context.ts";
 import { updateVcpuTime } from "../time/pv-clock.ts";
-import { sendTimerEvent, setPeriodic, setSingleshot, stopSingleshot } from "../time/timers.ts";
+import { setPeriodic, startSingleshot, stopSingleshot } from "../time/timers.ts";
 import { defineHypercall } from "./dispatch.ts";
 
 /** STIME_DELTA_MAX of Xen, ns. */
@@ -96,12 +96,7 @@ const OPS: Readonly<Record<number, VcpuOp>> = {
     if (target !== caller) return -EINVAL;
     const s = readGuest(caller, arg, compat ? 12 : 16);
     if (s === null) return -EFAULT;
-    const at = Number(s.getBigInt64(0, true));
-    // A time that has passed sends the event at once, VCPU_SSHOTTMR_future or not (the header allows to ignore it).
-    if (at < caller.domain.hypervisor.systemTime()) {
-      stopSingleshot(target);
-      sendTimerEvent(target);
-    } else setSingleshot(target, at);
+    startSingleshot(target, Number(s.getBigInt64(0, true)));
     return 0;
   },
   [VCPUOP_stop_singleshot_timer](target, _arg, caller) {

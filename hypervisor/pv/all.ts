@@ -10,4 +10,5 @@ import "./mmu-update.ts";
 import "./mmuext.ts";
 import "./physdev.ts";
 import "./update-va-mapping.ts";
+import "./vcpu-op.ts";
 import "./writable-tables.ts";

@@ -73,9 +73,7 @@ function fault(vcpu: Vcpu, vector: number): number {
 /** Executes `instruction`. Only what Xen's `validate` lets through. */
 function execute(vcpu: Vcpu): number {
   const ins = instruction;
-  const i = vcpu.core.i32;
   const kernel = inKernel(vcpu);
-  const privileged = (run: () => number): number => (kernel ? run() : fault(vcpu, VEC_GP));
   if (ins.lock !== 0) return UNHANDLED;
   switch (ins.mn) {
     case MN.MN_CLI:
@@ -90,25 +88,25 @@ function execute(vcpu: Vcpu): number {
     case MN.MN_OUTS:
       return stringPort(vcpu, ins);
     case MN.MN_CLTS:
-      return privileged(() => {
-        i[R.CR0]! &= ~CR0_TS;
-        updateMode(vcpu.core);
-        return DONE;
-      });
+      if (!kernel) return fault(vcpu, VEC_GP);
+      vcpu.core.i32[R.CR0]! &= ~CR0_TS;
+      updateMode(vcpu.core);
+      return DONE;
     case MN.MN_WBINVD:
-      return privileged(() => DONE);
+      return kernel ? DONE : fault(vcpu, VEC_GP);
     case MN.MN_MOV:
-      return isControlMove() ? privileged(() => moveControl(vcpu)) : UNHANDLED;
+      if (!isControlMove()) return UNHANDLED;
+      return kernel ? moveControl(vcpu) : fault(vcpu, VEC_GP);
     case MN.MN_RDMSR:
-      return privileged(() => rdmsr(vcpu));
+      return kernel ? rdmsr(vcpu) : fault(vcpu, VEC_GP);
     case MN.MN_WRMSR:
-      return privileged(() => wrmsr(vcpu));
+      return kernel ? wrmsr(vcpu) : fault(vcpu, VEC_GP);
     case MN.MN_RDTSC:
     case MN.MN_RDTSCP:
       return rdtsc(vcpu, kernel);
     case MN.MN_XSETBV:
       if ((vcpu.pv!.cr4 & CR4_OSXSAVE) === 0) return fault(vcpu, VEC_UD);
-      return privileged(() => xsetbv(vcpu));
+      return kernel ? xsetbv(vcpu) : fault(vcpu, VEC_GP);
     default:
       return UNHANDLED;
   }

@@ -72,24 +72,39 @@ export function handlePvExit(vcpu: Vcpu, code: number): void {
 }
 
 /**
- * SYSCALL without leaving the engine: most entries into Xen from a PV guest. What has to wait for the machine's loop - the end of the
- * slice, another vcpu's turn - makes the engine leave, with the events of this one still to be looked at.
+ * SYSCALL without leaving the engine: most entries into Xen from a PV guest. @returns H_OK, or H_EXIT where the engine has to be left
  */
 export function syscallInEngine(vcpu: Vcpu): number {
-  const { core, domain, pv } = vcpu;
-  const i = core.i32;
+  const { core, domain } = vcpu;
   domain.exitCounts[EXIT_PV]!++;
   // A single step over SYSCALL is lost: Xen's entry point runs without TF.
   core.stepDiscarded = true;
-  ignoreHeldDebug(i);
+  ignoreHeldDebug(core.i32);
   pvSyscall(vcpu);
+  if (goesOn(vcpu)) return H_OK;
+  core.i32[EXIT_REASON >>> 2] = EXIT_DEADLINE;
+  return H_EXIT;
+}
+
+/** A fault without leaving the engine. @returns -1 if the guest goes on, else what the engine is to return */
+export function faultInEngine(vcpu: Vcpu): number {
+  if (!vcpu.domain.hypervisor.pvInEngine) return EXIT_PV;
+  handlePvExit(vcpu, EXIT_PV);
+  return goesOn(vcpu) ? -1 : EXIT_DEADLINE;
+}
+
+/**
+ * The way back into the guest where the engine has not been left. What has to wait for the machine's loop - the end of the slice, another
+ * vcpu's turn - makes the engine leave, with the events of this one still to be looked at. @returns false for that
+ */
+function goesOn(vcpu: Vcpu): boolean {
+  const i = vcpu.core.i32;
   if (i[REMAINING >>> 2]! > 0 && enterPvGuest(vcpu) && i[REMAINING >>> 2]! > 0) {
     armFastPath(vcpu);
-    return H_OK;
+    return true;
   }
-  pv!.checkEvents = true;
-  i[EXIT_REASON >>> 2] = EXIT_DEADLINE;
-  return H_EXIT;
+  vcpu.pv!.checkEvents = true;
+  return false;
 }
 
 function pvEvent(vcpu: Vcpu): void {

@@ -47,10 +47,13 @@ export function armFastPath(vcpu: Vcpu): void {
   i[A.PV_CR3_USER >>> 2] = (pv.guestTableUser << 12) | PCID_USER;
   i[(A.PV_CR3_USER + 4) >>> 2] = pv.guestTableUser >>> 20;
   i[A.PV_GDT >>> 2] = pv.gdtFrames.length > 0 ? memory.frame(pv.gdtFrames[0]!) : 0;
-  i[A.PV_GDT_RESERVED >>> 2] = memory.frame(domain.pv!.addressSpace.reservedGdtMfn);
-  i[A.PV_COST_CALL >>> 2] = CALL_EXIT;
-  i[A.PV_COST_IRET >>> 2] = IRET_EXIT + IRET_HYPERCALL;
-  i[A.PV_COST_IRET_USER >>> 2] = IRET_EXIT + IRET_USER_HYPERCALL;
+  if (i[A.PV_COST_CALL >>> 2] === 0) {
+    // What never changes.
+    i[A.PV_GDT_RESERVED >>> 2] = memory.frame(domain.pv!.addressSpace.reservedGdtMfn);
+    i[A.PV_COST_CALL >>> 2] = CALL_EXIT;
+    i[A.PV_COST_IRET >>> 2] = IRET_EXIT + IRET_HYPERCALL;
+    i[A.PV_COST_IRET_USER >>> 2] = IRET_EXIT + IRET_USER_HYPERCALL;
+  }
   i[A.PV_MAY >>> 2] = PV_MAY_IRET | (armCall(vcpu) ? PV_MAY_CALL : 0);
 }
 

@@ -19,6 +19,9 @@ export type PvHypercall = (vcpu: Vcpu, args: Int32Array, compat: boolean) => num
 /** A handler's answer that has loaded all registers itself (iret). Not a number that a hypercall can return. */
 export const KEEP_REGISTERS: number = Number.MIN_SAFE_INTEGER + 1;
 
+/** A handler's answer that it leaves to the common one of that number; it has done nothing. */
+export const COMMON: number = Number.MIN_SAFE_INTEGER + 2;
+
 const TABLE: (PvHypercall | null)[] = new Array<PvHypercall | null>(NR_HYPERCALLS).fill(null);
 
 /** Called by the modules that implement hypercalls of PV guests, once each, when they are loaded. It goes before a common handler. */
@@ -41,8 +44,11 @@ export function setArgument(args: Int32Array, n: number, value: bigint): void {
 export function callPvHypercall(vcpu: Vcpu, number: number, args: Int32Array, compat: boolean): number {
   const handler = number < NR_HYPERCALLS ? TABLE[number]! : null;
   if (handler !== null) {
-    vcpu.domain.hypercallCounts[number]!++;
-    return handler(vcpu, args, compat);
+    const result = handler(vcpu, args, compat);
+    if (result !== COMMON) {
+      vcpu.domain.hypercallCounts[number]!++;
+      return result;
+    }
   }
   const wide = Array.from({ length: ARG_WORDS / 2 }, (_, n) => argument(args, n));
   const result = callHypercall(vcpu, number, wide, compat);

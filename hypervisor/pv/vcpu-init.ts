@@ -11,7 +11,7 @@ import { attachCpuid } from "../hvm/cpuid.ts";
 import { PERDOMAIN_HI } from "./address-space.ts";
 import { startOnTable } from "./base-table.ts";
 import { setGuestCr4 } from "./control-registers.ts";
-import { syscallInEngine } from "./exits.ts";
+import { faultInEngine, syscallInEngine } from "./exits.ts";
 
 /** LAST_RESERVED_GDT_BYTE: the limit of every PV vcpu's GDT. */
 export const GDT_LIMIT = 0xefff;
@@ -43,6 +43,7 @@ export function initPvVcpu(vcpu: Vcpu): void {
   c.nestedFormat = NESTED_NONE;
   c.vpid = core.index + 1;
   core.pvSyscall = () => syscallInEngine(vcpu);
+  core.pvFault = () => faultInEngine(vcpu);
   attachCpuid(vcpu);
   const before = domain.hypervisor.group.active;
   resetPvVcpu(vcpu);

@@ -18,6 +18,14 @@ export function setSingleshot(vcpu: Vcpu, at: number): void {
   });
 }
 
+/** VCPUOP_set_singleshot_timer. A time that has passed sends the event at once, VCPU_SSHOTTMR_future or not (the header allows to ignore it). */
+export function startSingleshot(vcpu: Vcpu, at: number): void {
+  if (at < vcpu.domain.hypervisor.systemTime()) {
+    stopSingleshot(vcpu);
+    sendTimerEvent(vcpu);
+  } else setSingleshot(vcpu, at);
+}
+
 export function stopSingleshot(vcpu: Vcpu): void {
   vcpu.domain.hypervisor.queue.cancel(vcpu.singleshotTimer);
   vcpu.singleshotTimer = 0;
