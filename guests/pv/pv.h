@@ -44,6 +44,7 @@ void vcpu_main(struct percpu *cpu) __attribute__((noreturn));
 void work_mmu(const char *arg);
 void work_traps(const char *arg);
 void work_syscall(const char *arg);
+void work_legacy(const char *arg);
 
 extern char image_start[], text_end[], rodata_end[], image_end[], hypercall_page[];
 extern char user_begin[], user_privileged[], user_syscall[], user_loop[], user_read[], user_end[];

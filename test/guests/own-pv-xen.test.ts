@@ -15,7 +15,7 @@ describe("the PV kernel under Xen", () => {
       expect([outcome, reason]).toEqual(["all-shutdown", "halted"]);
     });
 
-  for (const work of ["evtchn", "xs-conflict", "xs-perms", "xs-watch", "badcall", "mmu", "traps", "syscall"])
+  for (const work of ["evtchn", "xs-conflict", "xs-perms", "xs-watch", "badcall", "mmu", "traps", "syscall", "legacy"])
     it(`finds nothing wrong with ${work}`, async () => {
       const { text } = await run(`work=${work}`);
       expect(failures(text)).toEqual([]);
