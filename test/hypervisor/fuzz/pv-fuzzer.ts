@@ -2,8 +2,10 @@
  * Two PV domains whose kernels make hypercalls at random, drawn from what is there: frames that they own, tables that are pinned, ports, grant
  * references, handles. Now and then an argument is garbage, and between the hypercalls they do whatever else a guest can do.
  */
+import { createHash } from "node:crypto";
 import { Arena } from "../../../cpu/arena.ts";
-import { Engine } from "../../../cpu/run.ts";
+import type { Core } from "../../../cpu/core.ts";
+import { type BlockRunner, Engine } from "../../../cpu/run.ts";
 import { grantsOf } from "../../../hypervisor/grants/grants.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
@@ -39,7 +41,12 @@ export class PvFuzzer implements Fuzzer {
   hung = 0;
   private left = 0;
 
-  constructor(seed: number, cpu: "intel" | "amd" = "intel") {
+  /** @param runner what executes blocks, as for Engine */
+  constructor(
+    seed: number,
+    cpu: "intel" | "amd" = "intel",
+    runner?: (engine: Engine | null, core: Core) => BlockRunner,
+  ) {
     this.random = new Random(seed);
     let engine: Engine | null = null;
     this.hv = new Hypervisor({
@@ -48,7 +55,7 @@ export class PvFuzzer implements Fuzzer {
       pcpus: 2,
       cpu,
     });
-    engine = new Engine(this.hv.xenCore);
+    engine = new Engine(this.hv.xenCore, runner);
   }
 
   private renew(): void {
@@ -77,6 +84,16 @@ export class PvFuzzer implements Fuzzer {
       if (rc >= 0) this.succeeded.set(op.name, (this.succeeded.get(op.name) ?? 0) + 1);
       if (!Number.isInteger(rc) || rc < -MAX_ERRNO) this.strange.push(`${op.name} answers ${rc}`);
     }
+  }
+
+  /** Cycles, memory of the domains and what has happened: the same in all engines. */
+  state(): readonly unknown[] {
+    const { hv } = this;
+    const hash = createHash("sha256");
+    for (const c of this.guests)
+      for (const mfn of c.mfns)
+        if (hv.heap.ownerOf(mfn) === c.domain.domid) hash.update(hv.memory.read(hv.memory.frame(mfn), 4096));
+    return [hv.turn.cycle, this.domains, hash.digest("hex"), [...this.reached], this.guests.map((c) => [...c.endings])];
   }
 
   audit(): string[] {

@@ -1,10 +1,12 @@
 /** Whatever PV domains do: an errno where Xen gives one, never an exception, and the books of types and references stay right. */
 import { expect, it } from "vitest";
+import { makeReference } from "../../../cpu/reference/evaluator.ts";
+import { makeInterpreter, makeTranslator } from "../../../cpu/run.ts";
 import { operations } from "./coverage.ts";
 import { NAMES, PvFuzzer } from "./pv-fuzzer.ts";
 
 /** A short run by default; FUZZ_PV_CALLS=100000 for a long one, with another FUZZ_PV_SEED. */
-const CALLS = Number(process.env.FUZZ_PV_CALLS ?? 6000);
+const CALLS = Number(process.env.FUZZ_PV_CALLS ?? 3000);
 const SEED = Number(process.env.FUZZ_PV_SEED ?? 4170);
 const PIECE = 500;
 
@@ -34,3 +36,20 @@ it("PV kernels that do random things keep memory's books right, and every operat
   // Most domains live until they are replaced or shut themselves down; few kernels lose their way.
   expect(fuzzer.hung).toBeLessThan(fuzzer.domains / 10);
 }, 3_600_000);
+
+/** Calls with every engine, compared after each few. */
+const COMPARED = Number(process.env.FUZZ_PV_COMPARED ?? 200);
+
+it.each(["intel", "amd"] as const)(
+  "PV kernels on %s's processor do the same in all engines",
+  (cpu) => {
+    const all = [makeInterpreter, makeTranslator, makeReference].map((runner) => new PvFuzzer(SEED + 1, cpu, runner));
+    for (let n = 0; n < COMPARED; n += 20) {
+      for (const fuzzer of all) fuzzer.run(20);
+      const [interpreted, translated, evaluated] = all.map((fuzzer) => fuzzer.state());
+      expect(translated).toEqual(interpreted);
+      expect(evaluated).toEqual(interpreted);
+    }
+  },
+  3_600_000,
+);
