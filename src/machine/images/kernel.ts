@@ -3,6 +3,7 @@
 import {
   type KernelImage,
   noteString,
+  XEN_ELFNOTE_FEATURES,
   XEN_ELFNOTE_GUEST_OS,
   XEN_ELFNOTE_LOADER,
   XEN_ELFNOTE_XEN_VERSION,
@@ -112,7 +113,28 @@ function describe(b: Uint8Array): string {
   return known ? known.why : "not a kernel (neither ELF nor bzImage, nor compressed in a known way)";
 }
 
+/** elf_xen_feature_names of libelf: what a kernel may ask of Xen. */
+const FEATURES: ReadonlySet<string> = new Set([
+  "writable_page_tables",
+  "writable_descriptor_tables",
+  "auto_translated_physmap",
+  "supervisor_mode_kernel",
+  "pae_pgdir_above_4gb",
+  "hvm_callback_vector",
+  "dom0",
+]);
+
+/** elf_xen_parse_features: the kernel can't do without a feature that has an exclamation mark. */
+function checkFeatures(elf: ElfKernel): void {
+  const note = elf.notes.get(XEN_ELFNOTE_FEATURES);
+  const features = note === undefined ? [] : noteString(note).split("|");
+  const unknown = features.find((feature) => feature.startsWith("!") && !FEATURES.has(feature.slice(1)));
+  if (unknown !== undefined)
+    throw new ImageError(`the kernel needs a feature that Xen does not know: "${unknown.slice(1)}"`);
+}
+
 function checkNotes(elf: ElfKernel, type: "pvh" | "pv"): void {
+  checkFeatures(elf);
   if (type === "pvh") {
     if (elf.phys32Entry !== undefined) return;
     const why = elf.notes.size > 0 ? "it has Xen notes, but no PHYS32_ENTRY" : "it has no Xen notes";

@@ -188,6 +188,26 @@ describe("ELF", () => {
     expect(notes.size).toBe(7);
   });
 
+  it.each(["pvh", "pv"] as const)(
+    "refuses a %s kernel that can't do without a feature Xen does not know",
+    async (type) => {
+      const kernel = (features: string): Promise<unknown> =>
+        loadKernel(
+          sampleElf({
+            notes: [
+              { type: 18, descriptor: u32(0x100040) },
+              { type: N.XEN_ELFNOTE_XEN_VERSION, descriptor: ascii("xen-3.0\0") },
+              { type: N.XEN_ELFNOTE_LOADER, descriptor: ascii("generic\0") },
+              { type: N.XEN_ELFNOTE_FEATURES, descriptor: ascii(`${features}\0`) },
+            ],
+          }),
+          { type },
+        );
+      await expect(kernel("!writable_page_tables|other|pae_pgdir_above_4gb")).resolves.toBeDefined();
+      await expect(kernel("!writable_page_tables|!other")).rejects.toThrow(/"other"/);
+    },
+  );
+
   it("takes an old kernel that has virtual addresses for physical ones, above 4 GiB", async () => {
     const base = 0xffffffff80000000n;
     const segments = [
