@@ -11,6 +11,8 @@ export type HostClock = () => number;
 /** Clocks of hosts have been seen to step back, and an estimate less what the clock costs may be less than nothing. */
 const positive = (milliseconds: number): number => Math.max(milliseconds, 0);
 
+/** Of so many blocks one is timed instruction by instruction. */
+const SPLIT_EVERY = 16;
 /** Calls that a Sampler times one after another before it begins to skip some. */
 const FIRST = 1000;
 /** The clock may take this share of the time that is sampled. */
@@ -112,7 +114,7 @@ export class CalledOut {
   }
 }
 
-/** Milliseconds by what was done; together `running`. Those of generated code are estimates, see docs/performance.md. */
+/** Milliseconds by what was done; together `running`. Those of generated code are estimates, see docs/command-line.md. */
 export interface HostTimes {
   readonly decode: number;
   readonly lift: number;
@@ -245,46 +247,44 @@ export class HostProfile {
 
   /** What has been noted so far. None is negative, and they add up to `running`. */
   times(): HostTimes {
-    const part = this.splitBuilt > 0 ? Math.min(positive(this.splitDecode / this.splitBuilt), 1) : 0;
-    const [built, translate, compile, console] = [this.built, this.translate, this.compile, this.console].map(positive);
-    let rest = positive(this.running - built! - translate! - compile! - console!);
-    const take = (estimate: number): number => {
-      const taken = Math.min(positive(estimate), rest);
-      rest -= taken;
-      return taken;
-    };
-    const outside = take(this.hypervisor.total);
-    const engine = take(this.engine.total);
-    // What remains is generated code and what that calls. Both kinds of code were sampled: their ratio divides it.
-    const [interpreted, translated] = [positive(this.interpretedTime), positive(this.translated.total)];
-    const ratio = interpreted + translated > 0 ? interpreted / (interpreted + translated) : 1;
-    const called = (
-      code: number,
-      { memory, helpers }: CalledOut,
-    ): { code: number; memory: number; helpers: number } => {
-      const inMemory = Math.min(positive(memory.total), code);
-      const inHelpers = Math.min(positive(helpers.total), code - inMemory);
-      return { code: code - inMemory - inHelpers, memory: inMemory, helpers: inHelpers };
-    };
-    const cold = called(rest * ratio, this.fromInterpreter);
-    const warm = called(rest * (1 - ratio), this.fromTranslated);
+    const built = positive(this.built);
+    const decode = this.splitBuilt > 0 ? built * Math.min(positive(this.splitDecode / this.splitBuilt), 1) : 0;
+    const translate = positive(this.translate);
+    const compile = positive(this.compile);
+    const console = positive(this.console);
+    const rest = positive(this.running - built - translate - compile - console);
+
+    // The rest was sampled, all of it: the estimates divide it. An engine that has no samples of its code has what remains.
+    const outside = positive(this.hypervisor.total);
+    const engine = positive(this.engine.total);
+    const translated = positive(this.translated.total);
+    const sampled = positive(this.interpretedTime) + translated > 0;
+    const interpreted = sampled ? positive(this.interpretedTime) : positive(rest - outside - engine);
+    const sum = outside + engine + interpreted + translated;
+    const scale = sum > 0 ? rest / sum : 0;
+    const cold = called(sum > 0 ? interpreted * scale : rest, this.fromInterpreter);
+    const warm = called(translated * scale, this.fromTranslated);
     const helpers = cold.helpers + warm.helpers;
     const hypercalls = Math.min(positive(this.hypercalls), helpers);
     return {
-      decode: built! * part,
-      lift: built! * (1 - part),
-      translate: translate!,
-      compile: compile!,
+      decode,
+      lift: built - decode,
+      translate,
+      compile,
       interpret: cold.code,
       translated: warm.code,
       memory: cold.memory + warm.memory,
       helpers: helpers - hypercalls,
-      engine,
-      hypervisor: outside + hypercalls,
-      console: console!,
+      engine: engine * scale,
+      hypervisor: outside * scale + hypercalls,
+      console,
     };
   }
 }
 
-/** Of so many blocks one is timed instruction by instruction. */
-const SPLIT_EVERY = 16;
+/** Time in generated code, divided into the code itself and what it called. */
+function called(time: number, { memory, helpers }: CalledOut): { code: number; memory: number; helpers: number } {
+  const inMemory = Math.min(positive(memory.total), time);
+  const inHelpers = Math.min(positive(helpers.total), time - inMemory);
+  return { code: time - inMemory - inHelpers, memory: inMemory, helpers: inHelpers };
+}

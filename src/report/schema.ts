@@ -80,7 +80,7 @@ export interface TlbCount {
   misses: number;
   /** Times that all translations of an address space were dropped. */
   flushes: number;
-  /** Walks of the guest's page tables; a miss that the fetch of a page already known ends needs none. */
+  /** Walks of page tables, by accesses that no TLB could translate and by Xen on a guest's behalf. */
   walks: number;
 }
 
@@ -151,7 +151,7 @@ export interface HostWork {
   translatedShare: number;
 }
 
-/** All of the command's wall time, in seconds; the parts add up to `total`. docs/performance.md tells how each is had. */
+/** All of the command's wall time, in seconds; the parts add up to `total`. docs/command-line.md tells how each is had. */
 export interface HostSeconds extends WorkSeconds {
   /** From the start of the process to the end of the run. */
   total: number;
