@@ -2,49 +2,50 @@
  * The benchmarks of guests/bench, measured as whole commands: wall time of a run with n rounds less that of a run with none.
  * Subjects take turns within a round, so that what disturbs the host disturbs all of them; ratios are of one round each.
  */
-import { median, rotated } from "./statistics.ts";
+import { rotated, type Spread, spread } from "./statistics.ts";
 import type { Guest, Subject } from "./subjects.ts";
 
-/** Rounds of each benchmark for one to two seconds in QEMU. */
+/** Rounds of each benchmark for about two seconds in QEMU, so that they are more than one on a faster host too. */
 const ROUNDS: Readonly<Record<string, number>> = {
-  mix: 4000,
-  sha256: 3000,
-  memory: 12000,
-  chase: 4800,
-  parse: 1600,
-  muldiv: 25000,
-  matmul: 2000,
-  nbody: 5000,
-  mandelbrot: 12000,
-  virtual: 80000,
-  bytecode: 1400,
-  strings: 12000,
-  jit: 7000,
-  syscall: 20000,
-  fault: 15000,
-  switch: 2400,
+  mix: 16000,
+  sha256: 8000,
+  memory: 18000,
+  chase: 6400,
+  parse: 3200,
+  muldiv: 60000,
+  matmul: 5000,
+  nbody: 12000,
+  mandelbrot: 18000,
+  virtual: 140000,
+  bytecode: 2800,
+  strings: 24000,
+  jit: 13000,
+  syscall: 40000,
+  fault: 30000,
+  switch: 2800,
 };
 export const KERNEL_NAMES: readonly string[] = Object.keys(ROUNDS);
 
 /** The interpreter does a part of the rounds: it is slow and steady. */
-const INTERPRETER_SHARE = 1 / 4;
+const INTERPRETER_SHARE = 1 / 8;
 const QUICK_SHARE = 1 / 2;
 
 export interface Measurement {
   subject: string;
   /** Rounds of the benchmark's own loop. */
   n: number;
-  /** Wall seconds for the n rounds, start-up taken off: median and least of the rounds of measuring. */
-  seconds: number;
-  least: number;
+  /** Wall seconds for the n rounds, start-up taken off. */
+  seconds: Spread;
+  /** The same in processor time of all threads. */
+  cpuSeconds: Spread;
   /** Some round took so little beyond the start-up that the start-up's own jitter shows in it. */
   tooShort: boolean;
   /** Million guest instructions a second; undefined if no engine of ours ran to count them. */
   mips?: number;
-  /** Times as fast as QEMU, median of paired rounds; undefined without QEMU. */
-  ratio?: number;
+  /** Times as fast as QEMU, each round by itself; undefined without QEMU. */
+  ratio?: Spread;
   /** The same by processor time, which a busy host disturbs less, and which counts the threads that compile. */
-  cpuRatio?: number;
+  cpuRatio?: Spread;
 }
 
 export interface KernelResult {
@@ -155,18 +156,18 @@ function summarise(
     const result: Measurement = {
       subject: subject.name,
       n,
-      seconds: median(seconds),
-      least: Math.min(...seconds),
+      seconds: spread(seconds),
+      cpuSeconds: spread(sample.cpuSeconds),
       tooShort: Math.min(...seconds) < MEANINGFUL,
     };
     // QEMU counts nothing; it does what our engines counted.
     if (counted !== undefined) {
       const instructions = sample.instructions ?? (counted.instructions! / counted.n) * n;
-      result.mips = instructions / result.seconds / 1e6;
+      result.mips = instructions / result.seconds.median / 1e6;
     }
     if (reference !== undefined && reference !== sample) {
-      const ratio = (own: readonly number[], theirs: readonly number[]): number =>
-        median(own.map((value, round) => theirs[round]! / reference.n / (value / n)));
+      const ratio = (own: readonly number[], theirs: readonly number[]): Spread =>
+        spread(own.map((value, round) => theirs[round]! / reference.n / (value / n)));
       result.ratio = ratio(seconds, reference.seconds);
       result.cpuRatio = ratio(sample.cpuSeconds, reference.cpuSeconds);
     }

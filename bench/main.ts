@@ -4,18 +4,19 @@
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { arch, cpus, loadavg, release, tmpdir, totalmem, type } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { version } from "../src/cli/package-files.ts";
 import { BOOT_NAMES, type BootResult, measureBoots } from "./boots.ts";
 import { KERNEL_NAMES, type KernelResult, measureKernels } from "./kernels.ts";
 import { knowsEngine, qemu, qemuVersion, type Subject, xenoscope } from "./subjects.ts";
-import { bootTable, kernelTable, meanRatio } from "./tables.ts";
+import { bootTable, kernelTable, meanRatio, RATIO_CAP } from "./tables.ts";
 
 const HELP = `npm run bench -- [OPTIONS]
 
-  --quick          one round, a quarter of the work, and of the boots the cloud kernel's alone
+  --quick          one round, half of the work, and of the boots the cloud kernel's alone
   --only A,B       these alone: ${[...KERNEL_NAMES, ...BOOT_NAMES].join(" ")}
                    (or "kernels", "boots")
   --engines A,B    these alone: translator interpreter reference qemu (default: all but reference)
@@ -69,17 +70,40 @@ function chosen(): { kernels: readonly string[]; boots: readonly string[] } {
   };
 }
 
+/** What is not measured, and why. */
+const skipped: string[] = [];
+const skip = (what: string): void => {
+  skipped.push(what);
+  progress(what);
+};
+
 function subjectsOf(cli: string, folder: string): Subject[] {
   const subjects: Subject[] = [];
   for (const name of options.engines.split(",")) {
     if (name === "qemu") {
-      if (qemuVersion() === undefined) progress("qemu-system-x86_64 is not installed: no ratios");
+      if (qemuVersion() === undefined) skip("qemu: qemu-system-x86_64 is not installed, so there are no ratios");
       else subjects.push(qemu());
     } else if (knowsEngine(name, cli)) subjects.push(xenoscope(name, cli, folder));
-    else progress(`this build has no engine named ${name}`);
+    else skip(`${name}: this build has no such engine`);
   }
   if (subjects.length === 0) fail("there is nothing to measure");
   return subjects;
+}
+
+/** `load`: processes that ran or wanted to, over the minute before. */
+function hostFacts(load: number): object {
+  return {
+    xenoscope: version(),
+    node: process.version,
+    v8: process.versions.v8,
+    qemu: qemuVersion() ?? null,
+    system: `${type()} ${release()} ${arch()}`,
+    processor: cpus()[0]?.model ?? null,
+    cpus: cpus().length,
+    memoryMiB: Math.round(totalmem() / 2 ** 20),
+    loadBefore: load,
+    loadAfter: loadavg()[0]!,
+  };
 }
 
 async function main(): Promise<void> {
@@ -94,6 +118,7 @@ async function main(): Promise<void> {
   const rounds = options.rounds === undefined ? (options.quick ? 1 : 3) : Number(options.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds ${options.rounds}: no number of rounds`);
   const { kernels: kernelNames, boots: bootNames } = chosen();
+  const load = loadavg()[0]!;
   const cli = builtCommand();
   const folder = mkdtempSync(join(tmpdir(), "xenoscope-bench-"));
   let kernels: KernelResult[] = [];
@@ -105,22 +130,19 @@ async function main(): Promise<void> {
       kernels = await measureKernels(elf, kernelNames, subjects, { rounds, quick: options.quick, progress });
       process.stdout.write(`\n${kernelTable(kernels)}\n`);
     }
-    boots = await measureBoots(bootNames, subjects, { rounds, progress });
+    boots = await measureBoots(bootNames, subjects, { rounds, progress, skip });
     if (boots.length > 0) process.stdout.write(`\n${bootTable(boots)}\n`);
+    if (skipped.length > 0) process.stdout.write(`\nskipped:\n${skipped.map((what) => `  ${what}\n`).join("")}`);
     const results = {
-      schemaVersion: 1,
-      host: {
-        node: process.version,
-        qemu: qemuVersion() ?? null,
-        processor: cpus()[0]?.model ?? null,
-        cpus: cpus().length,
-      },
+      schemaVersion: 2,
+      host: hostFacts(load),
       rounds,
       quick: options.quick,
+      skipped,
       means: Object.fromEntries(
         subjects.flatMap(({ name }) => {
-          const mean = meanRatio(kernels, name);
-          return mean === undefined ? [] : [[name, mean]];
+          const [wall, cpu] = [meanRatio(kernels, name), meanRatio(kernels, name, "cpuRatio")];
+          return wall === undefined ? [] : [[name, { wall, cpu, cap: RATIO_CAP }]];
         }),
       ),
       kernels,

@@ -7,6 +7,8 @@ import { z } from "zod";
 /** One guest to start. */
 export interface Guest {
   name: string;
+  /** Default `pvh`; QEMU has no others. */
+  type?: "pvh" | "pv";
   kernel: string;
   ramdisk?: string;
   /** Command line, and what stands before it because the console has another name there. */
@@ -127,7 +129,7 @@ export function xenoscope(engine: string, cli: string, folder: string): Subject 
       const ramdisk = guest.ramdisk === undefined ? "" : `ramdisk = "${guest.ramdisk}"\n`;
       writeFileSync(
         cfg,
-        `name = "${guest.name}"\ntype = "pvh"\nkernel = "${guest.kernel}"\n${ramdisk}` +
+        `name = "${guest.name}"\ntype = "${guest.type ?? "pvh"}"\nkernel = "${guest.kernel}"\n${ramdisk}` +
           `extra = "${extra}"\nmemory = ${guest.memoryMiB}\n`,
       );
       const args = [cli, "run", cfg, "--engine", engine, "--no-stdin", "--show-hypervisor-log", "--report", report];

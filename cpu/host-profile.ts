@@ -12,11 +12,11 @@ export type HostClock = () => number;
 const positive = (milliseconds: number): number => Math.max(milliseconds, 0);
 
 /** Of so many blocks one is timed instruction by instruction. */
-const SPLIT_EVERY = 16;
+const SPLIT_EVERY = 64;
 /** Calls that a Sampler times one after another before it begins to skip some. */
 const FIRST = 1000;
 /** The clock may take this share of the time that is sampled. */
-const OVERHEAD = 1 / 400;
+const OVERHEAD = 1 / 1000;
 /** Calls after which a Sampler looks how long they have become, and the most that it lets pass for one. */
 const REVIEW = 256;
 const MOST = 1024;

@@ -74,32 +74,34 @@ export function translationImports(core: Core, environment: Environment): Transl
 
 type Code = (block: number) => number;
 
-/** Imports of which some calls are timed. */
-export function sampledImports(core: Core, environment: Environment, calls: CalledOut): Environment {
-  const profile = core.shared.profile!;
-  const access = (call: Environment["read"]): Environment["read"] => {
+/** The environment, with some of the calls of its functions timed. */
+export function sampledImports(core: Core, environment: Environment, { memory, helpers }: CalledOut): Environment {
+  const { shared, i32 } = core;
+  const profile = shared.profile!;
+  const { now } = profile;
+  const access = (slow: typeof readSlow): Environment["read"] => {
     return (size, u) => {
-      if (!calls.memory.due()) return call(size, u);
-      const from = profile.now();
-      const status = call(size, u);
-      calls.memory.add(profile.now() - from);
+      if (!memory.due()) return slow(shared.active!, i32[LO]!, i32[LO + 1]!, size, u);
+      const from = now();
+      const status = slow(shared.active!, i32[LO]!, i32[LO + 1]!, size, u);
+      memory.add(now() - from);
       return status;
     };
   };
   return {
     ...environment,
-    read: access(environment.read),
-    write: access(environment.write),
-    rmw: access(environment.rmw),
+    read: access(readSlow),
+    write: access(writeSlow),
+    rmw: access(rmwSlow),
     helper: (number, u) => {
-      if (!calls.helpers.due()) return environment.helper(number, u);
-      const from = profile.now();
-      const status = environment.helper(number, u);
-      const elapsed = profile.now() - from;
-      calls.helpers.add(elapsed);
+      if (!helpers.due()) return HELPERS[number]!(shared.active!, u);
+      const from = now();
+      const status = HELPERS[number]!(shared.active!, u);
+      const elapsed = now() - from;
+      helpers.add(elapsed);
       // A PV guest's hypervisor answers this one without leaving the engine.
-      if (HELPER_NAMES[number] === "SYSCALL" && core.shared.active!.pvSyscall !== null)
-        profile.noteHypercall(elapsed, calls.helpers.weight);
+      if (HELPER_NAMES[number] === "SYSCALL" && shared.active!.pvSyscall !== null)
+        profile.noteHypercall(elapsed, helpers.weight);
       return status;
     },
   };
