@@ -59,7 +59,8 @@ export class Sampler {
 
   private review(): void {
     const each = Math.max(this.recent, REVIEW * this.cost) / REVIEW;
-    this.mean = Math.min(Math.max(Math.round((2 * this.cost) / (OVERHEAD * each)), 1), MOST);
+    // A clock that is coarse or free of cost can show no time at all.
+    this.mean = each > 0 ? Math.min(Math.max(Math.round((2 * this.cost) / (OVERHEAD * each)), 1), MOST) : 1;
     this.recent = 0;
   }
 
