@@ -64,7 +64,8 @@ it.each([
     const sum = Object.values(running).reduce((total, part) => total + part, 0);
     expect(sum * 1000).toBeCloseTo(timed.wall, 3);
     expect(seconds.decode + seconds.lift).toBeGreaterThan(0);
-    expect(seconds.interpret + seconds.translated).toBeGreaterThan(0);
+    // What generated code calls was sampled by itself: in a run this short the estimate may leave nothing for the code.
+    expect(seconds.interpret + seconds.translated + seconds.memory + seconds.helpers).toBeGreaterThan(0);
     expect(work.blocks).toBeGreaterThan(100);
     if (kernel.startsWith("bench")) {
       expect(Math.min(seconds.translate, seconds.compile)).toBeGreaterThan(0);
