@@ -276,9 +276,3 @@ export function roundToIntegral(ctx: FloatContext, fmt: FloatFormat, a: Operand,
   ctx.roundedUp = roundedUp;
   return packed;
 }
-
-/** MINSS and MAXSS: the second operand when either is a NaN (raising #I) or both are zeros; `max` picks the larger. */
-export function firstWins(ctx: FloatContext, a: Operand, b: Operand, max: boolean): boolean {
-  const relation = compare(ctx, a, b, true);
-  return relation === (max ? GREATER : LESS);
-}

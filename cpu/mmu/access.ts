@@ -575,18 +575,6 @@ export function peekLinear(core: Core, address: bigint, length: number): Uint8Ar
   return bytes.subarray(0, length - left);
 }
 
-/**
- * Linear hi:lo to its guest-physical page for a hypervisor that emulates (no side effects), or -1.
- */
-export function peekPhysical(core: Core, lo: number, hi: number): number {
-  const keep = core.u8.slice(KEEP_FROM, KEEP_TO);
-  core.mmu.peek = true;
-  const r = isCanonical(hi) ? walk(core, lo, hi, ACCESS_READ, false, false) : H_EXIT_AT;
-  core.mmu.peek = false;
-  core.u8.set(keep, KEEP_FROM);
-  return r === H_OK ? core.mmu.physical : -1;
-}
-
 /** Guest-physical `gpa` to an arena address through the second level without side effects, or -1. */
 export function physicalToArena(core: Core, gpa: number): number {
   const keep = core.u8.slice(KEEP_FROM, KEEP_TO);

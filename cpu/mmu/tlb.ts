@@ -226,8 +226,3 @@ export function setFrameAttribute(core: Core, frame: number, bits: number): void
     i[coreWord(other, FETCH_PAGE + 4) >>> 2] = -1;
   }
 }
-
-/** Clears attribute bits of a frame; tags come back as they miss. */
-export function clearFrameAttribute(core: Core, frame: number, bits: number): void {
-  core.u8[core.arena.frameAttr + frame]! &= ~bits;
-}

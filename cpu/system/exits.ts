@@ -1,7 +1,7 @@
 /** Exits of system instructions to the hypervisor. */
-import { EXIT_LENGTH, EXIT_QUAL, EXIT_REASON, INTERRUPTIBILITY, MODE, RIP } from "../arena.ts";
+import { EXIT_LENGTH, EXIT_QUAL, EXIT_REASON } from "../arena.ts";
 import { type Core, DELIVERY_NATIVE } from "../core.ts";
-import { H_EXIT_AT, MODE_16, MODE_64, MODE_CODE_MASK } from "../uops/uop.ts";
+import { H_EXIT_AT } from "../uops/uop.ts";
 
 /** True if there is a controller (the guest is NONROOT, or PV) and its controls have the INTERCEPT_* bit. */
 export const intercepts = (core: Core, bit: number): boolean =>
@@ -14,15 +14,4 @@ export function exitAt(core: Core, reason: number, length: number, qualLo = 0, q
   core.i32[EXIT_QUAL >>> 2] = qualLo;
   core.i32[(EXIT_QUAL + 4) >>> 2] = qualHi;
   return H_EXIT_AT;
-}
-
-/** The hypervisor has done an intercepted instruction: RIP goes past its EXIT_LENGTH bytes, and an interrupt shadow ends. */
-export function skipInstruction(core: Core): void {
-  const i = core.i32;
-  const length = i[EXIT_LENGTH >>> 2]!;
-  const lo = (i[RIP >>> 2]! + length) | 0;
-  const code = i[MODE >>> 2]! & MODE_CODE_MASK;
-  if (code === MODE_64 && lo >>> 0 < length) i[(RIP + 4) >>> 2]! += 1;
-  i[RIP >>> 2] = code === MODE_16 ? lo & 0xffff : lo;
-  i[INTERRUPTIBILITY >>> 2]! &= ~3;
 }

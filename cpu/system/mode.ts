@@ -201,12 +201,6 @@ export function startShadow(core: Core, bit: number): void {
   core.breakSlice();
 }
 
-/** Ends the interrupt shadow, after the one instruction. */
-export function endShadow(core: Core): void {
-  core.i32[A.INTERRUPTIBILITY >>> 2]! &= ~(SHADOW_STI | SHADOW_MOV_SS);
-  updateMode(core);
-}
-
 // ---- states to start from -----------------------------------------------------------------------------------------------
 
 /** Sets a segment register without any check. `limit` in bytes, `attr` in the format of segcheck.ts. */

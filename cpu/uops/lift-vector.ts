@@ -46,8 +46,6 @@ import {
 /** Vector temporaries, as register numbers. */
 export const V_T0: number = XMM_T0;
 export const V_T1: number = XMM_T0 + 1;
-export const V_T2: number = XMM_T0 + 2;
-export const V_T3: number = XMM_T0 + 3;
 
 /** The upper half of YMM register or 32-byte temporary `n`. */
 export const upper = (n: number): number => n + YMM_UPPER;

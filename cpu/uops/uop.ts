@@ -31,7 +31,6 @@
  * A block record is a 48-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
  * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp, i32 calls left, three words unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
  */
-import { CORE } from "../arena.ts";
 
 export const UOP_BYTES = 16;
 export const BLOCK_HEADER_BYTES = 48;
@@ -469,5 +468,3 @@ export const MODE_LMA = 0x1000;
 export const MODE_MP = 0x2000;
 /** CR4.OSXSAVE, and XCR0 has SSE and AVX: VEX-encoded vector instructions are there. */
 export const MODE_AVX = 0x4000;
-
-export const slotAddress = (slot: number): number => CORE + slot;

@@ -34,8 +34,7 @@ export const COST_CPUID = 120;
 export const COST_MSR = 100;
 export const COST_IO = 200;
 export const COST_MMIO = 900;
-/** One p2m entry: lookup, change. */
-export const COST_P2M_LOOKUP = 40;
+/** Changing one p2m entry. */
 export const COST_P2M_CHANGE = 120;
 /** Flushing TLBs on all processors. */
 export const COST_TLB_FLUSH = 1500;
