@@ -7,6 +7,7 @@ import * as A from "../arena.ts";
 import * as U from "../uops/uop.ts";
 import { MEM, OP } from "./assembler.ts";
 import type { Emitter } from "./emitter.ts";
+import { exactNumber } from "./exact.ts";
 import type { EmitTable } from "./table.ts";
 
 const F32_LOAD = 0x2a;
@@ -19,6 +20,7 @@ const F32_OPS = { SQRT: 0x91, ADD: 0x92, SUB: 0x93, MUL: 0x94, DIV: 0x95 } as co
 const F64_OPS = { SQRT: 0x9f, ADD: 0xa0, SUB: 0xa1, MUL: 0xa2, DIV: 0xa3 } as const;
 type Operation = keyof typeof F64_OPS;
 const F64_ABS = 0x99;
+const F64_TRUNC = 0x9d;
 const I32_TRUNC_F64_S = 0xaa;
 const I64_TRUNC_F64_S = 0xb0;
 const F64_CONVERT_I32_S = 0xb7;
@@ -27,12 +29,30 @@ const F64_CONVERT_I64_S = 0xb9;
 /** MXCSR: flags below PE don't matter; PE set, DAZ clear, all masked, round to nearest, FTZ clear. */
 const MXCSR_MASK = 0xffe0;
 const MXCSR_USUAL = 0x1fa0;
-
-/** Pushes 1 if MXCSR is as the fast path needs it. */
-function usualMxcsr(e: Emitter): void {
+const MXCSR_PE = 0x20;
+/** Pushes PE, or 1 if what `exact` pushes is. */
+function inexactOr(e: Emitter, exact: () => void): void {
   const { w } = e;
   w.i32(0);
   w.mem(MEM.i32_load, A.MXCSR);
+  w.i32(MXCSR_PE);
+  w.op(OP.i32_and);
+  exact();
+  w.op(OP.i32_or);
+  // 32 or 1 or 33 or 0.
+  w.i32(0);
+  w.op(OP.i32_ne);
+}
+
+/** Pushes 1 if MXCSR is as the fast path needs it, but for PE if `anyPe`. */
+function usualMxcsr(e: Emitter, anyPe = false): void {
+  const { w } = e;
+  w.i32(0);
+  w.mem(MEM.i32_load, A.MXCSR);
+  if (anyPe) {
+    w.i32(MXCSR_PE);
+    w.op(OP.i32_or);
+  }
   w.i32(MXCSR_MASK);
   w.op(OP.i32_and);
   w.i32(MXCSR_USUAL);
@@ -92,7 +112,7 @@ function takeRest(e: Emitter): void {
 const laneOffset = (offset: number): number => (offset < 16 ? offset : offset - 16 + A.YMM_UPPER_BYTES);
 
 function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes: number): void {
-  const { w } = e;
+  const { w, l } = e;
   const bytes = double ? 8 : 4;
   const unary = operation === "SQRT";
   usualMxcsr(e);
@@ -105,8 +125,27 @@ function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes
     middling(e, "b", offset, double, operation === "DIV", unary);
     w.op(OP.i32_and);
   }
+  w.set(l.i);
+  // Or else it is exact, which the rare way finds out.
+  const done = w.block();
+  const short = w.block();
+  e.w.get(l.i);
   w.likely();
-  w.if();
+  w.brIf(short);
+  for (let lane = 0; lane < lanes; lane++) {
+    w.i32(exactNumber(operation, double));
+    for (const field of ["a", "b"] as const) {
+      e.vectorAddress(field);
+      w.i32(laneOffset(lane * bytes));
+      w.op(OP.i32_add);
+    }
+    e.callExact();
+    if (lane > 0) w.op(OP.i32_and);
+  }
+  w.brIf(short);
+  e.callImmHelper();
+  w.br(done);
+  w.end();
   for (let lane = 0; lane < lanes; lane++) {
     const at = A.XMM + laneOffset(lane * bytes);
     e.vectorAddress("d");
@@ -120,8 +159,6 @@ function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes
     if (lanes === 1) takeRest(e);
     w.mem(double ? F64_STORE : F32_STORE, at);
   }
-  w.else();
-  e.callImmHelper();
   w.end();
 }
 
@@ -177,7 +214,16 @@ function emitFromInteger(e: Emitter, wide: boolean): void {
     convert();
     return;
   }
-  usualMxcsr(e);
+  usualMxcsr(e, true);
+  // Below 2^53 in size every integer is a double.
+  inexactOr(e, () => {
+    e.get("b", 3);
+    w.i64(2 ** 53);
+    w.op(OP.i64_add);
+    w.i64(2 ** 54);
+    w.op(OP.i64_lt_u);
+  });
+  w.op(OP.i32_and);
   w.likely();
   w.if();
   convert();
@@ -189,9 +235,19 @@ function emitFromInteger(e: Emitter, wide: boolean): void {
 /** CVTTSD2SI: values in range; NaN and the rest, which give the integer indefinite, go to the helper. */
 function emitToInteger(e: Emitter, wide: boolean): void {
   const { w } = e;
-  usualMxcsr(e);
-  e.vectorAddress("b");
-  w.mem(F64_LOAD, A.XMM);
+  usualMxcsr(e, true);
+  const value = (): void => {
+    e.vectorAddress("b");
+    w.mem(F64_LOAD, A.XMM);
+  };
+  inexactOr(e, () => {
+    value();
+    w.op(F64_TRUNC);
+    value();
+    w.op(F64_EQ);
+  });
+  w.op(OP.i32_and);
+  value();
   w.op(F64_ABS);
   w.f64(wide ? 2 ** 62 : 2 ** 31 - 1);
   w.op(F64_LT, OP.i32_and);

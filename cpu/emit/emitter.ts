@@ -5,6 +5,7 @@
  */
 import * as A from "../arena.ts";
 import { type Assembler, I32, I64, type Import, MEM, OP, V128 } from "./assembler.ts";
+import { EXACT_TYPE } from "./exact.ts";
 import { storeFlags } from "./flags.ts";
 
 export type Field = "d" | "a" | "b" | "s";
@@ -40,13 +41,15 @@ export const IMPORT_HELPER = 3;
 export const IMPORT_FAULT = 4;
 /**
  * Of translations: the same functions told REMAINING as well, or the micro-op, so that their calls are short (interpreter/gates.ts); and
- * settle(), which makes the flag words of the lazy form (flags.ts settleFlags).
+ * settle(), which makes the flag words of the lazy form (flags.ts settleFlags), and exact.ts.
  */
 export const TRANSLATION_IMPORTS: readonly Import[] = [
   ...IMPORTS.map(({ name, type }) => ({ name, type: { ...type, params: [...type.params, I32] } })),
   { name: "settle", type: { params: [], results: [] } },
+  { name: "exact", type: EXACT_TYPE },
 ];
 export const IMPORT_SETTLE: number = IMPORTS.length;
+export const IMPORT_EXACT: number = IMPORTS.length + 1;
 
 /** Size in bits of size index 0..3. */
 export const bitsOf = (sz: number): number => 8 << sz;
@@ -101,6 +104,8 @@ export abstract class Emitter {
   abstract callHelper(number: number): void;
   /** The same with the number in the record's imm. */
   abstract callImmHelper(): void;
+  /** Calls exact.ts's function with its operands on the stack. */
+  abstract callExact(): void;
   /** Pushes the TLB base (i32) and the context (i64). */
   abstract tlbBase(): void;
   abstract context(): void;

@@ -2,9 +2,11 @@
 import * as A from "../arena.ts";
 import { MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber } from "../emit/emit-move.ts";
-import { Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import { Emitter, type Field, I32, I64, IMPORT_HELPER, IMPORTS, type Scratch, V128 } from "../emit/emitter.ts";
 import * as U from "../uops/uop.ts";
 
+/** Index in the interpreter's module (generate.ts). */
+export const EXACT: number = IMPORTS.length + 5;
 const FIELD_OFFSET = { d: 2, a: 3, b: 4, s: 5 } as const;
 const LOADS = [MEM.i64_load8_u, MEM.i64_load16_u, MEM.i64_load32_u, MEM.i64_load];
 const STORES = [MEM.i64_store8, MEM.i64_store16, MEM.i64_store32, MEM.i64_store];
@@ -119,6 +121,9 @@ export class InterpreterEmitter extends Emitter {
     this.w.get(PC);
     this.w.call(IMPORT_HELPER);
     this.leaveIf();
+  }
+  callExact(): void {
+    this.w.call(EXACT);
   }
   tlbBase(): void {
     this.w.get(TLB);

@@ -12,6 +12,7 @@
 import * as A from "../arena.ts";
 import { Assembler, buildModule, type FunctionType, type Label, MEM, OP } from "../emit/assembler.ts";
 import { I32, I64, IMPORTS } from "../emit/emitter.ts";
+import { EXACT_LOCALS, EXACT_TYPE, exactCode } from "../emit/exact.ts";
 import { settleFlags } from "../emit/flags.ts";
 import { emitTable } from "../emit/table.ts";
 import { CTX_NONE } from "../mmu/contexts.ts";
@@ -143,8 +144,8 @@ function lookUp(w: Assembler): void {
   w.end();
 }
 
-/** Index of TRANSLATED_TYPE: behind the types of the imports and of the three functions. */
-const TRANSLATED: number = IMPORTS.length + 5;
+/** Index of TRANSLATED_TYPE: behind the types of the imports and of the six functions. */
+const TRANSLATED: number = IMPORTS.length + 6;
 
 /**
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
@@ -442,6 +443,7 @@ export function generateInterpreter(memoryPages: number, sampled = false): Uint8
       // A local more, where the others have their parameter.
       { name: "settle", type: { params: [], results: [] }, locals: [I32, ...LOCAL_TYPES], code: settleCode() },
       { name: "linked", type: RUN_TYPE, locals: LOCAL_TYPES, code: linkedCode() },
+      { name: "exact", type: EXACT_TYPE, locals: EXACT_LOCALS, code: exactCode() },
     ],
     true,
     [TRANSLATED_TYPE],

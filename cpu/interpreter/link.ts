@@ -20,6 +20,8 @@ export interface Environment {
   fault(vector: number, error: number): number;
   /** For translations: emit/flags.ts settleFlags. The interpreter's module has it, so it is null until that is linked. */
   settle: (() => void) | null;
+  /** Likewise: emit/exact.ts. */
+  exact: ((operation: number, a: number, b: number) => number) | null;
 }
 
 /** One environment for the cores of `core`'s group: all generated code works on the active one. */
@@ -34,6 +36,7 @@ export function makeEnvironment(core: Core): Environment {
     helper: (number, u) => HELPERS[number]!(shared.active!, u),
     fault: (vector, error) => raise(shared.active!, vector, error),
     settle: null,
+    exact: null,
   };
 }
 
@@ -47,7 +50,8 @@ export function linkInterpreter(core: Core, environment: Environment): (block: n
   const env = profile === null ? environment : sampledImports(core, environment, profile.fromInterpreter);
   const { exports } = new WebAssembly.Instance(module, { env: { ...env } });
   const { run, chain } = exports as Record<string, Code>;
-  environment.settle = exports.settle as () => void;
+  environment.settle = exports.settle as Environment["settle"];
+  environment.exact = exports.exact as Environment["exact"];
   return profile === null ? run! : sampledCode(core, profile, run!, chain!);
 }
 
@@ -61,15 +65,17 @@ export interface TranslationImports {
   helper(number: number, u: number, remaining: number): number;
   fault(vector: number, error: number, u: number): number;
   settle(): void;
+  exact(operation: number, a: number, b: number): number;
 }
 
 /** Links the gates (gates.ts) of translations to `environment`. */
 export function translationImports(core: Core, environment: Environment): TranslationImports {
-  const { memory, table, settle } = environment;
-  if (settle === null) throw new Error("the interpreter is to be linked before translations are");
+  const { memory, table, settle, exact } = environment;
+  if (settle === null || exact === null) throw new Error("the interpreter is to be linked before translations are");
   const module = new WebAssembly.Module(generateGates(memoryPages(core)));
   const { exports } = new WebAssembly.Instance(module, { env: { ...environment } });
-  return { ...(exports as unknown as Omit<TranslationImports, "memory" | "table" | "settle">), memory, table, settle };
+  const gates = exports as unknown as Omit<TranslationImports, "memory" | "table" | "settle" | "exact">;
+  return { ...gates, memory, table, settle, exact };
 }
 
 type Code = (block: number) => number;

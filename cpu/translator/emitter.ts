@@ -4,7 +4,17 @@
  */
 import * as A from "../arena.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
-import { type Access, type Field, I32, I64, IMPORT_FAULT, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
+import {
+  type Access,
+  type Field,
+  I32,
+  I64,
+  IMPORT_EXACT,
+  IMPORT_FAULT,
+  IMPORT_HELPER,
+  type Scratch,
+  V128,
+} from "../emit/emitter.ts";
 import { fetchEntry, stamp } from "../interpreter/generate.ts";
 import { SLOTLESS_HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
@@ -311,6 +321,9 @@ export class TranslatorEmitter extends FlagEmitter {
       w.mem(MEM.i64_load, A.SLOTS + slot);
       this.write(slot, 3, true);
     }
+  }
+  callExact(): void {
+    this.w.call(IMPORT_EXACT);
   }
   /** The helper of the record: everything that it may look at is put in memory, and taken from there again. */
   callImmHelper(): void {

@@ -350,6 +350,7 @@ class Observer extends FlagEmitter {
   callImmHelper(): void {
     this.sees = true;
   }
+  callExact = this.nothing;
   get = this.nothing;
   getFixed = this.nothing;
   open = this.nothing;

@@ -175,7 +175,11 @@ export class Translator {
   private imports(): TranslationImports {
     const { core, environment, profile } = this;
     const called = profile === null ? environment : sampledImports(core, environment, profile.fromTranslated);
-    this.linked ??= translationImports(core, { ...called, settle: environment.settle });
+    this.linked ??= translationImports(core, {
+      ...called,
+      settle: environment.settle,
+      exact: environment.exact,
+    });
     return this.linked;
   }
 
