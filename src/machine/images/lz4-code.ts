@@ -3,9 +3,8 @@
  * and writes one memory, which both input and output are in.
  */
 import { Assembler, buildModule, type FunctionType, I32, type Label, MEM, OP } from "../../../cpu/emit/assembler.ts";
+import { advance, copyEights, copyMatch } from "./copy-code.ts";
 
-/** Bytes behind the end of input and output that the function may read or write: it copies in eights. */
-export const SLACK = 16;
 const MATCH_MIN = 4;
 
 /** (source, sourceEnd, output, outputEnd) -> position behind the output, or -1: corrupted data. */
@@ -24,14 +23,7 @@ const END = 8;
 const START = 9;
 const DISTANCE = 10;
 const LOCALS: readonly number[] = new Array<number>(7).fill(I32);
-
-/** Local += `bytes`. */
-function advance(w: Assembler, local: number, bytes: number): void {
-  w.get(local);
-  w.i32(bytes);
-  w.op(OP.i32_add);
-  w.set(local);
-}
+const COPY = { from: FROM, at: AT, end: END, distance: DISTANCE };
 
 /** Leaves for `corrupted` if local `a` `op` local `b`. */
 function failIf(w: Assembler, corrupted: Label, a: number, op: number, b: number): void {
@@ -77,62 +69,12 @@ function readCount(w: Assembler, corrupted: Label): void {
   w.end();
 }
 
-/** Copies eight bytes from FROM to AT until AT reaches END or passes it. */
-function copyEights(w: Assembler): void {
-  const more = w.loop();
-  w.get(AT);
-  w.get(FROM);
-  w.mem(MEM.i64_load, 0);
-  w.mem(MEM.i64_store, 0);
-  advance(w, FROM, 8);
-  advance(w, AT, 8);
-  w.get(AT);
-  w.get(END);
-  w.op(OP.i32_lt_u);
-  w.brIf(more);
-  w.end();
-}
-
 /** END = AT + COUNT. */
 function setEnd(w: Assembler): void {
   w.get(AT);
   w.get(COUNT);
   w.op(OP.i32_add);
   w.set(END);
-}
-
-/** Copies a byte from FROM to AT. */
-function copyByte(w: Assembler): void {
-  w.get(AT);
-  w.get(FROM);
-  w.mem(MEM.i32_load8_u, 0);
-  w.mem(MEM.i32_store8, 0);
-  advance(w, FROM, 1);
-  advance(w, AT, 1);
-}
-
-/**
- * A match nearer than eight bytes repeats itself: its first eight bytes go one by one, and then a multiple of the distance that is
- * eight or more lies between what is there and what comes.
- */
-function spreadNearMatch(w: Assembler): void {
-  w.get(DISTANCE);
-  w.i32(8);
-  w.op(OP.i32_lt_u);
-  w.if();
-  for (let n = 0; n < 8; n++) copyByte(w);
-  const more = w.loop();
-  w.get(FROM);
-  w.get(DISTANCE);
-  w.op(OP.i32_sub);
-  w.tee(FROM);
-  w.i32(8);
-  w.op(OP.i32_add);
-  w.get(AT);
-  w.op(OP.i32_gt_u);
-  w.brIf(more);
-  w.end();
-  w.end();
 }
 
 /** One sequence after the other (lz4 block format description): literals, then a match; the last has literals only. */
@@ -158,7 +100,7 @@ function decoder(): Uint8Array {
   w.get(POS);
   w.set(FROM);
   setEnd(w);
-  copyEights(w);
+  copyEights(w, COPY);
   w.get(END);
   w.set(AT);
   w.get(POS);
@@ -202,15 +144,7 @@ function decoder(): Uint8Array {
   w.op(OP.i32_sub);
   w.set(FROM);
   setEnd(w);
-  spreadNearMatch(w);
-  w.get(AT);
-  w.get(END);
-  w.op(OP.i32_lt_u);
-  w.if();
-  copyEights(w);
-  w.end();
-  w.get(END);
-  w.set(AT);
+  copyMatch(w, COPY);
   w.br(sequence);
   w.end();
   w.end();

@@ -2,8 +2,9 @@
 // after its compressed size. There is no checksum and no end mark (lz4 frame format description, "Legacy frame").
 
 import { hasMagic, readU32 } from "./bytes.ts";
+import { SLACK } from "./copy-code.ts";
 import { allocateMemory, DECOMPRESS_MAX, ImageError, type ProgressCallback } from "./error.ts";
-import { linkDecodeBlock, SLACK } from "./lz4-code.ts";
+import { linkDecodeBlock } from "./lz4-code.ts";
 
 export const LZ4_LEGACY_MAGIC: readonly number[] = [0x02, 0x21, 0x4c, 0x18];
 const BLOCK_OUTPUT_MAX = 8 << 20;

@@ -1,9 +1,11 @@
 // The .xz container (The .xz File Format 1.1.0) with the filters that kernels use: LZMA2, and x86 BCJ before it.
 
 import { hasMagic, readU32 } from "./bytes.ts";
+import { SLACK } from "./copy-code.ts";
 import { crc32, crc64 } from "./crc.ts";
-import { allocateOutput, DECOMPRESS_MAX, ImageError, type ProgressCallback } from "./error.ts";
-import { decodeLzma2 } from "./lzma2.ts";
+import { allocateMemory, DECOMPRESS_MAX, ImageError, type ProgressCallback } from "./error.ts";
+import { INPUT_SLACK, OUTPUT_FROM } from "./lzma-code.ts";
+import { Lzma2Decoder } from "./lzma2.ts";
 
 export const XZ_MAGIC: readonly number[] = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00];
 const FOOTER_MAGIC: readonly number[] = [0x59, 0x5a];
@@ -108,17 +110,28 @@ export function decodeXz(b: Uint8Array, onProgress?: ProgressCallback): Uint8Arr
   }
   const index = readIndex(b);
   if (index.flags !== check) throw corrupted("footer (stream flags differ)");
-  const out = allocateOutput(index.uncompressed, "xz");
+  // The input lies behind the output, so what is written up to SLACK bytes too far is written anew, or read before.
+  const input = OUTPUT_FROM + index.uncompressed + SLACK;
+  const memory = allocateMemory(index.uncompressed, input + b.length + INPUT_SLACK, "xz");
+  new Uint8Array(memory.buffer).set(b, input);
+  const decoder = new Lzma2Decoder(memory);
+  const out = new Uint8Array(memory.buffer, OUTPUT_FROM, index.uncompressed);
   const report = (done: number) => onProgress?.({ stage: "xz", done, total: out.length });
   let at = HEADER_SIZE;
   let written = 0;
   while (at < index.end && b[at] !== 0) {
     const block = readBlockHeader(b, at, index.end);
     const start = written;
-    const end = decodeLzma2(b, block.dataStart, index.end, out, written, report);
-    written = end.output;
+    const end = decoder.decode(
+      input + block.dataStart,
+      input + index.end,
+      OUTPUT_FROM + start,
+      OUTPUT_FROM + out.length,
+      (done) => report(done - OUTPUT_FROM),
+    );
+    written = end.output - OUTPUT_FROM;
     for (let i = block.x86.length - 1; i >= 0; i--) decodeX86(out, start, written, block.x86[i]!);
-    at = block.dataStart + ((end.source - block.dataStart + 3) & ~3);
+    at = block.dataStart + ((end.source - input - block.dataStart + 3) & ~3);
     if (at + CHECK_SIZES[check]! > index.end) throw new ImageError("xz: truncated");
     if (check === CHECK_CRC32 && crc32(out, start, written) !== readU32(b, at)) {
       throw corrupted("data (CRC32 differs)");

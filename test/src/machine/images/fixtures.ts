@@ -1,4 +1,5 @@
-// sampleElf() of sample-kernel.ts compressed with the usual tools: xz --x86 --check=crc32, xz -6, lz4 -l -9, zstd -19.
+// sampleElf() of sample-kernel.ts compressed with the usual tools: xz --x86 --check=crc32, xz -6,
+// xz --check=none --block-size=2000 --lzma2=preset=9,lc=0,lp=4,pb=4, lz4 -l -9, zstd -19.
 
 export const XZ_X86_CRC32: string =
   "/Td6WFoAAAFpIt42AgEEACEBCADSuXTL4Ay/AuhdAD+RRYRoPYmm2orMk+JO8eNccvDum8+lUGM3mUa+NGPMmRKkNErKqP3xvo9T" +
@@ -26,6 +27,20 @@ export const XZ_CRC64: string =
   "PUs0wXwOokQGJ5t1kaIDh4Qcm6eqW6or2suVLEO7lQND0NaQAJwXDGAUXKuBCQNJdVw+AorPRaqJFlX9flMV2czsXtKjUL4DG5KH" +
   "j4QAi74y1WPWyX5s7/QX/+wytkMcpOaT8B5RcVW4VNvZDZpVZWDemTiTzBRBgAAAAAC9I26IL9iHjgABmQbAGQAADxDGE7HEZ/sC" +
   "AAAAAARZWg==";
+
+export const XZ_BLOCKS: string =
+  "/Td6WFoAAAD/EtlBAgAhARwAAAAQz1jM4AfPAh7YAD+RRYRgEAcAGsAgAPeDWzGk24/ldTkpJ0vHkZMupav0VkU6jR9Dj50S6oVyTUYE" +
+  "apapUMtXL3+VaFZGyKCpg+tiWYYCK2ExHEO3RZtJ0mYBn4X095j/sv5JUqwb93X7dRTC0C+U3QyfnSlH1udxOgI2gDHWj2wKYQhdStEH" +
+  "H4B47oWr6rqbKzYKBcfKi1At0gwchLORXLPZoryVmMallnIppr3zlGM+kwGd6voFm24EyElt0My+K2TJBOnBoiyFngnyAFN9NRm9j7nn" +
+  "nHm5IVJQtA5LBm76OShZAe5wwE9KBcIoKzYBm4E4O3CO8mvfqeGNEkpz/ufCwVG7u0mrvC3eMi+FWTlcOI5hs12baHbQrNCKCO5SQiAi" +
+  "pt/Lv9bOhXPuQFR5Pd6D/ItaO289gb/rwJss8hciZarMhiJkwWeWXPSRp79Swn7iTn7jvDYZRr/KGwODhK3zVZYABRWvdeyruqJB8CgM" +
+  "dQxb/91iN5Yh3nbtCQ4MaJQAelNEwf6Oqk2ryhrW0CwyZtGREu73Xu6MxXpg8wDOk4viapfT/g5L1uBP2weHcYv3UIV+pqA6zof0Yob4" +
+  "yJ0ScV32tX9rlG+53c173WwPzMl2DPuamgLNA39r2T1cxQCA9+VuyhCsOl4mzx1eIn0zMPCVv6QTxeHvEnAS+ZHU7swZSMpfnjGHejLE" +
+  "+eJ++PiaELYAsE/bTNjTvX2fAcd7JEHltuj5AAAAAgAhARwAAAAQz1jM4ATvASvYADKICmYTacDZAKNZlORuMpsxafqsdLcIJrrBx47Z" +
+  "4axLEiHZGKBw9/3P9d6gsSuE/QfMMG2/49JUXmgr5U6YFQXOT1W3ZjRtF+cklxKlq99qRPPvVNNdHtOq5gVD8HJBOgwFpHouwQnAbBZa" +
+  "1Guf4CzEvjr1U41wid4RcikDhK6cQft8OONhBC/ZyjesSqWv4+iBjTM4J7UWJ/UFdtDkoRLImqP/rav1VunyPQxG60sY9WdazFrnltIZ" +
+  "YbpJk+dR4IUGZQh6t1JvDpS24YToxqwO2AdYdWZoWyRxC9Uy9nRpEcqf2eCct429gsDXVEywMvhvMMSdRdb0c+SV2kS+jd8TCl2tRAkb" +
+  "uKcQm7ll5nIaR5Mp60dwe9xKTxMfm/zAREwMOVRM/GcFmMAAAAAAArIE0A+/AvAJAAC7rOgcDdNWNwMAAAAAAFla";
 
 export const LZ4_LEGACY: string =
   "AiFMGBoEAACEf0VMRgIBAQABAEICAD4ADgAREAYAE0AYACWADCMAgQBAADgAAgBAKAAABABsBwAAALAAAQACQAAiuAsOACKIEwgA" +

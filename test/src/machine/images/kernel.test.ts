@@ -6,7 +6,7 @@ import { noteNumber, noteString } from "../../../../hypervisor/builder/image.ts"
 import { planPv } from "../../../../hypervisor/builder/pv.ts";
 import { ImageError } from "../../../../src/machine/images/error.ts";
 import { loadKernel, loadRamdisk } from "../../../../src/machine/images/kernel.ts";
-import { LZ4_LEGACY, XZ_CRC64, XZ_X86_CRC32, ZSTD } from "./fixtures.ts";
+import { LZ4_LEGACY, XZ_BLOCKS, XZ_CRC64, XZ_X86_CRC32, ZSTD } from "./fixtures.ts";
 import { ascii, concat, sampleBzImage, sampleCode, sampleElf, u32, u64 } from "./sample-kernel.ts";
 
 const decode = (base64: string): Uint8Array => new Uint8Array(Buffer.from(base64, "base64"));
@@ -19,6 +19,7 @@ const FORMS: readonly [string, Uint8Array][] = [
   ["gzip, ELF64", new Uint8Array(gzipSync(ELF))],
   ["xz, ELF64", decode(XZ_X86_CRC32)],
   ["xz, ELF64", decode(XZ_CRC64)],
+  ["xz, ELF64", decode(XZ_BLOCKS)],
   ["lz4, ELF64", decode(LZ4_LEGACY)],
   ["zstd, ELF64", decode(ZSTD)],
   ["bzImage, ELF64", sampleBzImage(ELF)],
