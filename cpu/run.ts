@@ -22,7 +22,8 @@ import { RUN_HOT, RUN_MISS } from "./interpreter/generate.ts";
 import { linkInterpreter, makeEnvironment } from "./interpreter/link.ts";
 import { fetchSlow, rmwSlow } from "./mmu/access.ts";
 import { setFrameAttribute } from "./mmu/tlb.ts";
-import { hitsCodeBreakpoint } from "./system/dr.ts";
+import { isAmd } from "./system/cpu-model.ts";
+import { DR6_BS, hitsCodeBreakpoint } from "./system/dr.ts";
 import {
   deliverDebug,
   deliverInjected,
@@ -53,8 +54,6 @@ const LONGEST_SLICE = 0x3fffffff;
 
 /** INTERRUPTIBILITY bits (SDM table 25-3). */
 const SHADOW = 3;
-/** DR6.BS: single step. */
-const DR6_BS = 0x4000;
 /** `single` has executed its instruction and nothing else is due. */
 const DONE = -2;
 
@@ -232,8 +231,9 @@ export class Engine {
    */
   private stepAtCut(core: Core): number {
     const { i32 } = core;
-    // A breakpoint behind MOV SS is lost.
-    if ((i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW_MOV_SS) === 0 && hitsCodeBreakpoint(core)) {
+    // A breakpoint behind MOV SS is lost on Intel's processors; AMD's take it.
+    const lost = (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW_MOV_SS) !== 0 && !isAmd(core);
+    if (!lost && hitsCodeBreakpoint(core)) {
       const exit = deliverDebug(core);
       return exit === 0 ? -1 : exit;
     }
@@ -249,7 +249,9 @@ export class Engine {
     if (core.repeating && code === DONE) i32[A.RFLAGS_SYS >>> 2]! |= FLAG_RF;
     if (shadow !== 0 && (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW) === 0) updateMode(core);
     if (code !== DONE) return code;
-    if (trap && !core.stepDiscarded) i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
+    // MOV SS loses its own single step, as if there were none.
+    const held = (i32[A.INTERRUPTIBILITY >>> 2]! & SHADOW_MOV_SS) !== 0;
+    if (trap && !core.stepDiscarded && !held) i32[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
     return -1;
   }
 

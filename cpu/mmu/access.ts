@@ -42,6 +42,7 @@ import {
   H_RESTART,
   MODE_64,
   MODE_CODE_MASK,
+  MODE_FLAT,
   MODE_STEP,
   U_CALL,
   U_CALL_R,
@@ -80,8 +81,8 @@ function viewOf(core: Core, kind: number): number {
 
 // ---- faults -------------------------------------------------------------------------------------------------------
 
-/** #GP(0), or #SS(0) for a reference to the stack segment. `u` 0: not from a micro-op. */
-function nonCanonical(core: Core, u: number): number {
+/** An address that the segment does not have: #GP(0), or #SS(0) for a reference to the stack. `u` 0: not from a micro-op. */
+function badAddress(core: Core, u: number): number {
   return raise(core, u !== 0 && isStack(core, u) ? VEC_SS : VEC_GP, 0);
 }
 
@@ -184,6 +185,16 @@ function nextHi(core: Core, lo: number, hi: number, bytes: number): number {
   return (core.i32[MODE >>> 2]! & MODE_CODE_MASK) === MODE_64 ? (hi + 1) | 0 : 0;
 }
 
+/**
+ * True if the access of micro-op `u` reaches over the end of a flat segment, 4 GiB: a limit violation (an AMD EPYC has it so; SDM
+ * vol. 3, 6.3 leaves it open). An access by FS or GS, whose record names a base, was checked against its own limit.
+ */
+function overruns(core: Core, lo: number, size: number, u: number): boolean {
+  const mode = core.i32[MODE >>> 2]!;
+  if (u === 0 || (lo >>> 0) + size <= 0x100000000 || (mode & MODE_FLAT) === 0) return false;
+  return (mode & MODE_CODE_MASK) !== MODE_64 && core.u8[u + 5] === A.S_ZERO;
+}
+
 /** Alignment check: before the page is looked at, as processors do it. 32 bytes need the alignment of 16 (asked of an AMD EPYC). */
 const misaligned = (core: Core, lo: number, size: number, view: number): boolean =>
   core.mmu.alignCheck && view === VIEW_USER && (lo & (Math.min(size, 16) - 1)) !== 0;
@@ -268,9 +279,9 @@ function read(core: Core, lo: number, hi: number, size: number, view: number, u:
   const m = core.mmu;
   const u8 = core.u8;
   const first = 4096 - (lo & 0xfff);
-  if (!isCanonical(hi)) return nonCanonical(core, u);
+  if (!isCanonical(hi)) return badAddress(core, u);
   const hi2 = size > first ? nextHi(core, lo, hi, first) : hi;
-  if (!isCanonical(hi2)) return nonCanonical(core, u);
+  if (!isCanonical(hi2) || (size > first && overruns(core, lo, size, u))) return badAddress(core, u);
   if (misaligned(core, lo, size, view)) return raise(core, VEC_AC, 0);
   let r = resolve(core, lo, hi, ACCESS_READ, view);
   if (r !== H_OK) return r;
@@ -337,9 +348,9 @@ function write(core: Core, lo: number, hi: number, size: number, view: number, u
   const m = core.mmu;
   const first = 4096 - (lo & 0xfff);
   const restart = how !== SYSTEM_WRITE;
-  if (!isCanonical(hi)) return nonCanonical(core, u);
+  if (!isCanonical(hi)) return badAddress(core, u);
   const hi2 = size > first ? nextHi(core, lo, hi, first) : hi;
-  if (!isCanonical(hi2)) return nonCanonical(core, u);
+  if (!isCanonical(hi2) || (size > first && overruns(core, lo, size, u))) return badAddress(core, u);
   if (misaligned(core, lo, size, view)) return raise(core, VEC_AC, 0);
   let r = resolve(core, lo, hi, ACCESS_WRITE, view);
   if (r !== H_OK) return r;

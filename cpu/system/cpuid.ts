@@ -3,12 +3,14 @@
  * a mnemonic that must have a meaning. In NONROOT the hypervisor intercepts CPUID and answers from here, filtered
  * (SDM volume 2, CPUID; APM volume 3, appendix E).
  */
-import { CR4, XCR0 } from "../arena.ts";
+import { CR4, MSR_APIC_BASE, XCR0 } from "../arena.ts";
 import type { Core } from "../core.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { XSTATE_AVX, XSTATE_SSE, XSTATE_X87 } from "../fpu/xsave.ts";
+import { coreWord } from "../mmu/contexts.ts";
 import { PHYSICAL_BITS } from "../mmu/state.ts";
 import { LIFTERS } from "../uops/builder.ts";
+import { APIC_BASE_ENABLE } from "./apic.ts";
 import { CR4_OSXSAVE } from "./bits.ts";
 import { type CpuModel, cpuModel, LEVEL_V1, LEVEL_V2, LEVEL_V3, VENDOR_AMD, VENDOR_INTEL } from "./cpu-model.ts";
 
@@ -169,13 +171,15 @@ export function cpuid(
       return answer(MAX_LEAF, word(s, 0), word(s, 8), word(s, 4));
     }
     case 1: {
+      // A local APIC that is switched off is not there (SDM vol. 3, 11.4.3).
+      const apic = core.i32[coreWord(core, MSR_APIC_BASE) >>> 2]! & APIC_BASE_ENABLE ? 0 : 1 << 9;
       const osxsave = core.i32[CR4 >>> 2]! & CR4_OSXSAVE ? 1 << 27 : 0;
       const clflush = 8 << 8;
       return answer(
         model.signature,
         (apicId << 24) | (Math.min(cores, 255) << 16) | clflush,
         collect(LEAF1_ECX, model) | osxsave,
-        collect(LEAF1_EDX, model) & (cores > 1 ? -1 : ~(1 << 28)),
+        collect(LEAF1_EDX, model) & ~apic & (cores > 1 ? -1 : ~(1 << 28)),
       );
     }
     case 2:

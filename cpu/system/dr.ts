@@ -10,6 +10,8 @@ import { hasCodeBreakpoint, hasDataBreakpoint, updateMode } from "./mode.ts";
 
 const DR7: number = A.DR + 56;
 const DR6_BD = 0x2000;
+/** DR6: single step. */
+export const DR6_BS = 0x4000;
 const DR7_GD = 0x2000;
 const DR6_FIXED: number = 0xffff0ff0 | 0;
 const DR6_WRITABLE = 0xe00f;

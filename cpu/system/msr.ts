@@ -88,9 +88,6 @@ function mtrr(msr: number): number {
 const segmentBase = (msr: number): number =>
   msr === 0xc0000100 ? A.SLOTS + A.S_FSBASE : msr === 0xc0000101 ? A.SLOTS + A.S_GSBASE : -1;
 
-/** SPEC_CTRL and PRED_CMD do nothing here, and are not reported; a hypervisor may report them for a guest. */
-const MSR_SPEC_CTRL = 0x48;
-const MSR_PRED_CMD = 0x49;
 const MSR_ARCH_CAPABILITIES = 0x10a;
 const MSR_TSC_ADJUST = 0x3b;
 const MSR_TSC_DEADLINE = 0x6e0;
@@ -139,8 +136,6 @@ export function readMsr(core: Core, msr: number, out: MsrValue): boolean {
       return load(A.MSR_XSS);
     case MSR_EFER_NUMBER:
       return load(A.EFER);
-    case MSR_SPEC_CTRL:
-      return load(W.MSR_SPEC_CTRL);
     case MSR_TSC_DEADLINE: {
       const deadline = apic instanceof LocalApic ? apic.tscDeadline : 0;
       out.lo = lowWord(deadline);
@@ -204,10 +199,6 @@ export function writeMsr(core: Core, msr: number, lo: number, hi: number): numbe
       return lo === 0 && hi === 0 ? store(A.MSR_XSS) : gp();
     case MSR_EFER_NUMBER:
       return writeEfer(core, lo, hi);
-    case MSR_SPEC_CTRL:
-      return lo & ~7 || hi !== 0 ? gp() : store(W.MSR_SPEC_CTRL);
-    case MSR_PRED_CMD:
-      return lo & ~1 || hi !== 0 ? gp() : H_OK;
     case 0x8b:
     case 0x79:
       // Microcode: the signature is cleared before it is read, updates are refused by their absence.

@@ -210,13 +210,18 @@ export function loadNull(core: Core, seg: number, selector: number): void {
   loadSegmentRaw(core, seg, selector, 0, 0, 0, ATTR_UNUSABLE | dpl);
 }
 
-/** After a return to an outer level: ES, DS, FS, GS that the new level may not use become null (SDM, RET and IRET). */
+/**
+ * After a return to an outer level: ES, DS, FS, GS that the new level may not use become null (SDM, RET and IRET). Their bases stay,
+ * which 64-bit code sees of FS and GS.
+ */
 export function dropInnerSegments(core: Core, cpl: number): void {
   for (const seg of [0, 3, 4, 5]) {
     const attr = attrOf(core, seg);
     if (attr & ATTR_UNUSABLE) continue;
     const conforming = (attr & (ATTR_CODE | ATTR_DC)) === (ATTR_CODE | ATTR_DC);
-    if (((attr >>> ATTR_DPL_SHIFT) & 3) < cpl && !conforming) loadNull(core, seg, 0);
+    if (((attr >>> ATTR_DPL_SHIFT) & 3) >= cpl || conforming) continue;
+    const base = (A.SLOTS + A.S_SEGBASE + seg * 8) >>> 2;
+    loadSegmentRaw(core, seg, 0, core.i32[base]!, core.i32[base + 1]!, 0, ATTR_UNUSABLE);
   }
 }
 

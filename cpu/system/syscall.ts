@@ -7,13 +7,12 @@ import { type Core, DELIVERY_PV, EXIT_PV, raise, VEC_GP, VEC_UD } from "../core.
 import { FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM, getFlags, setFlags } from "../flags.ts";
 import { H_EXIT_AT, H_OK } from "../uops/uop.ts";
 import { CR0_PE, EFER_SCE, is64, isLongMode, setRip, setRsp } from "./bits.ts";
-import { cpuModel, VENDOR_AMD } from "./cpu-model.ts";
+import { isAmd } from "./cpu-model.ts";
+import { DR6_BS } from "./dr.ts";
 import { PV_SYSCALL, PV_SYSENTER } from "./exceptions.ts";
 import { loadSegmentRaw, setCpl, updatePrivilege } from "./mode.ts";
 import { noticeInterrupts } from "./rflags.ts";
 import { SEG_CS, SEG_SS } from "./segments.ts";
-
-const isAmd = (core: Core): boolean => cpuModel(core).vendor === VENDOR_AMD;
 
 /** Flat segments in the format of segcheck.ts: 64-bit code, 32-bit code, data; DPL is added. */
 export const CODE64 = 0xa09b;
@@ -95,8 +94,16 @@ export function sysret(core: Core, bytes: number): number {
     flat(core, star, star + 8, 3, CODE32);
     setRip(core, lo, 0);
   }
-  if (is64(core)) setFlags(core, (slotLo(core, A.S_R8 + 24) & SYSRET_FLAGS & ~FLAG_RF) | 2);
-  else setFlags(core, getFlags(core) | FLAG_IF);
+  if (is64(core)) {
+    const flags = slotLo(core, A.S_R8 + 24) & SYSRET_FLAGS & ~FLAG_RF;
+    setFlags(core, flags | 2);
+    // TF counts as SYSRET leaves it: the trap comes at once, not behind the next instruction as with IRET.
+    core.stepDiscarded = (flags & FLAG_TF) === 0;
+    if (flags & FLAG_TF) {
+      i[A.PENDING_DEBUG >>> 2]! |= DR6_BS;
+      core.breakSlice();
+    }
+  } else setFlags(core, getFlags(core) | FLAG_IF);
   updatePrivilege(core);
   noticeInterrupts(core);
   return H_OK;

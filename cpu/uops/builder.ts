@@ -13,6 +13,7 @@ import {
   REG_RIP,
   REG_SI,
   SEG_CS,
+  SEG_DS,
   SEG_ES,
   SEG_FS,
   SEG_SS,
@@ -176,6 +177,8 @@ export class BlockBuilder {
     if (size === 0) return;
     this.emit(U_HELPER, seg, S_T7, S_ZERO, S_ZERO, 0, size | (write ? SEGCHECK_WRITE : 0), HELPER_SEGCHECK);
     this.emit(U_LEA32, S_T7, S_T7, S_SEGBASE + (seg << 3), S_ZERO, 0, 0, 0);
+    // A mark that a base is in the address: DS has none in flat mode (`overruns` in mmu/access.ts asks).
+    if (this.mode & MODE_FLAT) this.ms = S_SEGBASE + (SEG_DS << 3);
   }
 
   private toT7(kind: number, a: number, b: number, scale: number, disp: number): void {

@@ -2,7 +2,7 @@
 import { CC_A, CC_C, CC_O, CC_S, CC_Z, MODE, RIP, S_RIPBASE, SLOTS } from "../arena.ts";
 import { type Core, raise, VEC_UD } from "../core.ts";
 import { defineHelper } from "./helpers.ts";
-import { MODE_16, MODE_64, MODE_CODE_MASK } from "./uop.ts";
+import { MODE_64, MODE_CODE_MASK } from "./uop.ts";
 
 /** Index in `core.i32` of the low word of the slot that byte `field` (2 d, 3 a, 4 b) of micro-op `u` names. */
 export function slotWord(core: Core, u: number, field: number): number {
@@ -96,7 +96,7 @@ export function repeatInstruction(core: Core, u: number): void {
   const lo = (base + core.u8[u + FIELD_OFF]!) | 0;
   core.repeating = true;
   const code = i[MODE >>> 2]! & MODE_CODE_MASK;
-  i[RIP >>> 2] = code === MODE_16 ? lo & 0xffff : lo;
+  i[RIP >>> 2] = lo;
   i[(RIP + 4) >>> 2] = code === MODE_64 ? (i[(SLOTS + S_RIPBASE + 4) >>> 2]! + (lo >>> 0 < base >>> 0 ? 1 : 0)) | 0 : 0;
 }
 

@@ -134,7 +134,7 @@ function commit(core: Core, u: number, n: number, uses: number, stop: boolean): 
 
 // ---- a chunk -----------------------------------------------------------------------------------------------------------
 
-/** True if [offset, ...) of `n` elements in the direction of DF lies in the segment; always so in flat code. */
+/** True if [offset, ...) of `n` elements in the direction of DF lies in the segment; a flat one has 4 GiB. */
 function inSegment(
   core: Core,
   seg: number,
@@ -144,8 +144,10 @@ function inSegment(
   down: boolean,
   write: boolean,
 ): boolean {
-  if (in64BitMode(core) || (seg < SEG_FS && core.i32[MODE >>> 2]! & MODE_FLAT)) return true;
-  return segmentAllows(core, seg, down ? p.offset - (n - 1) * size : p.offset, n * size, write);
+  if (in64BitMode(core)) return true;
+  const lowest = down ? p.offset - (n - 1) * size : p.offset;
+  if (seg < SEG_FS && core.i32[MODE >>> 2]! & MODE_FLAT) return lowest + n * size <= 0x100000000;
+  return segmentAllows(core, seg, lowest, n * size, write);
 }
 
 /** Arena addresses of the lowest byte of a chunk's operands, or negative as `translateRead` says. */

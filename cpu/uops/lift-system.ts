@@ -604,7 +604,10 @@ define(baseLifter(HELPER_WRITE_BASE, A.S_GSBASE), MN.MN_WRGSBASE);
 
 // ---- waiting ------------------------------------------------------------------------------------------------------------------------
 
+/** Sleeps, unless something that would wake the core waits: an interrupt, an NMI, or a trap of this instruction itself. */
 function halt(core: Core): number {
+  const traps = (core.i32[A.RFLAGS_SYS >>> 2]! & FLAG_TF) !== 0 || core.i32[A.PENDING_DEBUG >>> 2] !== 0;
+  if (traps) return U.H_OK;
   const waiting = core.interrupts !== null && interruptsDeliverable(core) && core.interrupts.pending() >= 0;
   if (waiting || core.i32[A.NMI_PENDING >>> 2] !== 0) {
     core.breakSlice();

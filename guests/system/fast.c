@@ -1,4 +1,4 @@
-/* SYSCALL, SYSRET, SYSENTER, SYSEXIT, as an Intel processor has them. */
+/* SYSCALL, SYSRET, SYSENTER, SYSEXIT. AMD's SYSENTER is for legacy mode only, its SYSCALL for 32-bit code too (APM volume 3). */
 #include "system.h"
 
 enum { STAR = 0xc0000081, LSTAR, CSTAR, FMASK, SYSENTER_CS = 0x174, SYSENTER_ESP, SYSENTER_EIP };
@@ -15,12 +15,6 @@ SNIPPET(sysexit_64, "", "sysexitq", "");
 SNIPPET(sysret_64, "", "sysretq", "");
 #endif
 SNIPPET32(syscall_32, "", "syscall", "");
-
-static int intel(void) {
-  u32 b;
-  asm volatile("cpuid" : "=b"(b) : "a"(0), "c"(0) : "edx");
-  return b == 0x756e6547;
-}
 
 /* The order that the instructions want: code, data for ring 0; code 32, data, code 64 for ring 3. */
 enum { KERNEL_BASE = SEL_FREE, USER_BASE = SEL_FREE + 16 };
@@ -39,7 +33,18 @@ static void prepare(void) {
 
 TESTS(sysenter_tests) {
   section("SYSENTER and SYSEXIT");
-  if (!has(1, 3, 11) || !intel()) return;
+  if (!has(1, 3, 11)) return;
+  if (LONG && !intel()) {
+    for (int cpl = 0; cpl < 4; cpl += 3) {
+      prepare();
+      run(cpl, sysenter_);
+      ended("SYSENTER in long mode", UD, 0, sysenter__x);
+      run(cpl, sysexit_);
+      /* Its privilege is looked at first; an AMD EPYC does so. */
+      ended("SYSEXIT in long mode", cpl ? GP : UD, 0, sysexit__x);
+    }
+    return;
+  }
   for (int cpl = 0; cpl < 4; cpl += 3) {
     prepare();
     in.flags = FIXED | IF | NT | CF | IOPL3;
@@ -94,10 +99,24 @@ TESTS(sysenter_tests) {
 #endif
 }
 
+#if LONG
+static u32 stepped;
+static word step_at, step_cs;
+/* Ends the steps at the first one. */
+static int note_step(struct frame *f) {
+  if (f->vector != DB) return 0;
+  if (stepped++ == 0) {
+    step_at = f->ip;
+    step_cs = f->cs;
+  }
+  f->flags &= ~(word)TF;
+  return 1;
+}
+#endif
+
 TESTS(syscall_tests) {
   section("SYSCALL and SYSRET");
   const u64 efer = rdmsr(MSR_EFER);
-  if (!intel()) return;
 #if LONG
   wrmsr(STAR, (u64)(USER_BASE | 3) << 48 | (u64)KERNEL_BASE << 32);
   wrmsr(LSTAR, (word)kernel);
@@ -135,16 +154,64 @@ TESTS(syscall_tests) {
   prepare();
   in.gpr[RCX] = 0x800000000000;
   in.gpr[R11] = FIXED;
+  in.gpr[RSP] = TOP(stack3);
   run(0, sysret_64);
-  ended("SYSRET, not canonical", GP, 0, sysret_64_x);
-  check("in ring 0", out.cs, SEL_CODE);
+  /* Intel's processors check the target, AMD's let the fetch do it. */
+  ended("SYSRET, not canonical", GP, 0, intel() ? (void *)sysret_64_x : (void *)0x800000000000);
+  check("in ring", out.cs, intel() ? SEL_CODE : USER_BASE + 16 + 3);
   prepare();
   run(3, sysret_64);
   ended("SYSRET in ring 3", GP, 0, sysret_64_x);
   prepare();
   in.gpr[RSP] = TOP(stack3);
+  in.flags = FIXED | CF;
+  wrmsr(CSTAR, (word)kernel);
   run_in(SEL_UCODE32, SEL_UDATA, syscall_32);
-  ended("SYSCALL in 32-bit code", UD, 0, syscall_32_x);
+  if (intel()) ended("SYSCALL in 32-bit code", UD, 0, syscall_32_x);
+  else {
+    ended("SYSCALL in 32-bit code", DONE, 0, kernel_end);
+    check("CS", out.cs, KERNEL_BASE);
+    check("RCX", out.gpr[RCX], (word)syscall_32_y);
+    check("R11", out.gpr[R11], FIXED | CF);
+  }
+  /* TF counts as the instruction leaves it: SYSCALL steps by what FMASK leaves of it, and SYSRET's trap comes at once. */
+  wrmsr(FMASK, TF);
+  stepped = 0;
+  prepare();
+  hook = note_step;
+  in.flags = FIXED | TF;
+  run(3, syscall_);
+  ended("SYSCALL with TF in FMASK", DONE, 0, kernel_end);
+  check("no step", stepped, 0);
+  check("R11 has TF", out.gpr[R11] & TF, TF);
+  wrmsr(FMASK, 0);
+  prepare();
+  hook = note_step;
+  in.flags = FIXED | TF;
+  run(3, syscall_);
+  check("SYSCALL without", stepped, 1);
+  check("a step at its target", step_at, (word)kernel);
+  stepped = 0;
+  prepare();
+  hook = note_step;
+  in.gpr[RCX] = (word)user;
+  in.gpr[R11] = FIXED | TF;
+  in.gpr[RSP] = TOP(stack3);
+  run(0, sysret_64);
+  ended("SYSRET that sets TF", DONE, 0, user_end);
+  check("one step", stepped, 1);
+  check("at its target", step_at, (word)user);
+  check("in ring 3", step_cs, USER_BASE + 16 + 3);
+  stepped = 0;
+  prepare();
+  hook = note_step;
+  in.flags = FIXED | TF;
+  in.gpr[RCX] = (word)user;
+  in.gpr[R11] = FIXED;
+  in.gpr[RSP] = TOP(stack3);
+  run(0, sysret_64);
+  ended("SYSRET that clears TF", DONE, 0, user_end);
+  check("no step", stepped, 0);
   wrmsr(MSR_EFER, efer & ~(u64)EFER_SCE);
   prepare();
   run(3, syscall_);
@@ -154,12 +221,26 @@ TESTS(syscall_tests) {
   ended("SYSRET without SCE", UD, 0, sysret_64_x);
 #else
   wrmsr(MSR_EFER, efer | EFER_SCE);
+  wrmsr(STAR, (u64)(USER_BASE | 3) << 48 | (u64)KERNEL_BASE << 32 | (word)kernel);
   prepare();
+  in.flags = FIXED | IF | CF;
   run(3, syscall_);
-  ended("SYSCALL in legacy mode", UD, 0, syscall__x);
+  if (intel()) ended("SYSCALL in legacy mode", UD, 0, syscall__x);
+  else {
+    ended("SYSCALL in legacy mode", DONE, 0, kernel_end);
+    check("CS", out.cs, KERNEL_BASE);
+    check("ECX", out.gpr[RCX], (word)syscall__y);
+    check("flags", out.flags, FIXED | CF);
+  }
   prepare();
+  in.gpr[RCX] = (word)user;
   run(0, sysret_);
-  ended("SYSRET in legacy mode", UD, 0, sysret__x);
+  if (intel()) ended("SYSRET in legacy mode", UD, 0, sysret__x);
+  else {
+    ended("SYSRET in legacy mode", DONE, 0, user_end);
+    check("CS", out.cs, USER_BASE + 3);
+    check("IF", out.flags & IF, IF);
+  }
 #endif
   wrmsr(MSR_EFER, efer);
 }

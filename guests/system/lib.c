@@ -213,6 +213,12 @@ int has(u32 leaf, u32 reg, u32 bit) {
   return r[reg] >> bit & 1;
 }
 
+int intel(void) {
+  u32 b;
+  asm volatile("cpuid" : "=b"(b) : "a"(0), "c"(0) : "edx");
+  return b == 0x756e6547;
+}
+
 extern void (*const tests_start[])(void), (*const tests_end[])(void);
 
 void main(void) {

@@ -29,6 +29,9 @@ static table directory;
 
 #if !LONG
 void identity_user(int user) {
+  static int now = 1;
+  if (user == now) return;
+  now = user;
   for (u32 n = 0; n < (u32)(0x100000000ull / LARGE); n++)
     if (DIRECTORY[n] & PS) DIRECTORY[n] = user ? DIRECTORY[n] | U : DIRECTORY[n] & ~(entry)U;
   flush();
@@ -49,7 +52,9 @@ entry *map(word linear, word physical, entry flags) {
 void reset_pages(void) {
   for (u32 n = 0; n < PER_TABLE; n++) small[0][n] = small[1][n] = 0;
 #if !LONG
-  for (u32 n = 0; n < (u32)(0x100000000ull / LARGE); n++) DIRECTORY[n] = (entry)n * LARGE | PS | P | W | U;
+  static int ready;
+  for (u32 n = 0; !ready && n < (u32)(0x100000000ull / LARGE); n++) DIRECTORY[n] = (entry)n * LARGE | PS | P | W | U;
+  ready = 1;
 #endif
 #ifdef PAE
   for (u32 n = 0; n < 4; n++) roots[n] = (word)directories[n] | P;

@@ -190,6 +190,34 @@ TESTS(model_specific) {
 #endif
 }
 
+TESTS(apic_base) {
+  section("APIC_BASE");
+  enum { APIC_BASE = 0x1b, ENABLE = 0x800, X2 = 0x400 };
+  const u64 base = rdmsr(APIC_BASE);
+  check("CPUID shows the APIC", has(1, 3, 9), 1);
+  write_msr("switched off", APIC_BASE, base & ~(u64)ENABLE, DONE);
+  check("CPUID shows none (SDM volume 3, 11.4.3)", has(1, 3, 9), 0);
+  write_msr("x2APIC from there", APIC_BASE, base | X2, GP);
+  write_msr("x2APIC without the APIC", APIC_BASE, (base & ~(u64)ENABLE) | X2, GP);
+  write_msr("reserved bit 0", APIC_BASE, base | 1, GP);
+  write_msr("reserved bit 9", APIC_BASE, base | 0x200, GP);
+  write_msr("reserved bit 63", APIC_BASE, base | 1ull << 63, GP);
+  write_msr("switched on", APIC_BASE, base, DONE);
+  check("CPUID shows it again", has(1, 3, 9), 1);
+}
+
+TESTS(speculation) {
+  section("MSRs of features that CPUID denies");
+  if (has(7, 3, 26)) return;
+  for (u32 msr = 0x48; msr <= 0x49; msr++) {
+    fresh();
+    in.gpr[RCX] = msr;
+    run(0, get_msr);
+    ended("SPEC_CTRL, PRED_CMD", GP, 0, get_msr_x);
+    write_msr("SPEC_CTRL, PRED_CMD", msr, 0, GP);
+  }
+}
+
 #if LONG
 /* ---- canonical addresses ------------------------------------------------------------------------------------------------- */
 SNIPPET(load_, "", "mov (%rax), %bl", "");

@@ -19,6 +19,8 @@ SNIPPET(iret_32, "", ".byte 0xcf", "");
 SNIPPET(iret_16, "", ".byte 0x66, 0xcf", "");
 SNIPPET(target, "", "nop", "");
 SNIPPET32(target32, "", "nop", "");
+SNIPPET(uses_ds, "", "mov (%" LONG_SI "), %cl", "");
+SNIPPET32(uses_ds_32, "", "mov (%esi), %cl", "");
 
 #define F SEL_FREE
 /* Puts words on the stack of ring `cpl` for a snippet that pops them. */
@@ -91,6 +93,30 @@ TESTS(far_returns) {
   check("ES of ring 3 stays", out.es, SEL_UDATA);
   check("FS stays", out.fs, SEL_UCODE);
   check("GS stays, conforming code", out.gs, F);
+#if LONG
+  /* What is dropped loses its selector; the bases of FS and GS stay, as in Bochs and QEMU. */
+  fresh();
+  gdt[F >> 3] = descriptor(0x12345678, 0xfffff, DATA32);
+  in.fs = in.gs = F;
+  frame4(0, (word)target, SEL_UCODE, TOP(stack3), SEL_UDATA);
+  run(0, ret_far);
+  check("FS of ring 0 is gone", out.fs, 0);
+  check("GS of ring 0 is gone", out.gs, 0);
+  check("base of FS", rdmsr(0xc0000100), 0x12345678);
+  check("base of GS", rdmsr(0xc0000101), 0x12345678);
+  fresh();
+  in.fs = in.gs = F;
+  frame5(0, (word)target, SEL_UCODE, FIXED, TOP(stack3), SEL_UDATA);
+  run(0, iret_);
+  check("FS of ring 0 is gone by IRET", out.fs, 0);
+  check("base of FS", rdmsr(0xc0000100), 0x12345678);
+#endif
+  fresh();
+  in.ds = SEL_DATA;
+  in.gpr[RSI] = (word)stack3;
+  frame4(0, (word)(LONG ? uses_ds_32 : uses_ds), LONG ? SEL_UCODE32 : SEL_UCODE, TOP(stack3), SEL_UDATA);
+  run(0, ret_far);
+  ended("what is dropped can't be used", GP, 0, LONG ? uses_ds_32_x : uses_ds_x);
   fresh();
   word *s = stack_of(0);
   s[0] = (word)target;

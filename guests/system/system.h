@@ -213,6 +213,7 @@ int has(u32 leaf, u32 reg, u32 bit);
 #define HAS_INVPCID has(7, 1, 10)
 #define HAS_FSGSBASE has(7, 1, 0)
 #define HAS_VME has(1, 3, 1)
+int intel(void);
 enum { MSR_EFER = 0xc0000080, EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
 
 /* ---- pages ----------------------------------------------------------------------------------------------------------- */

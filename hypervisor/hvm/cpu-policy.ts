@@ -232,9 +232,10 @@ export class CpuPolicy {
     this.model = model;
     const own = WORDS.map(([leaf, subleaf, register]) => cpuid(core, leaf, subleaf, model)[register] | 0);
     this.words.set(own);
-    // MONITOR is not for guests, an invariant TSC not for those that might be migrated. OSXSAVE is the guest's own doing.
+    // MONITOR is not for guests, an invariant TSC not for those that might be migrated. OSXSAVE is the guest's own doing,
+    // and so is a local APIC that is switched off.
     for (const feature of [MONITOR, OSXSAVE, ITSC]) this.clear(feature);
-    for (const feature of [HYPERVISOR, HTT]) this.words[feature >>> 5]! |= 1 << (feature & 31);
+    for (const feature of [HYPERVISOR, HTT, APIC]) this.words[feature >>> 5]! |= 1 << (feature & 31);
     const most = new Int32Array(this.words);
     most[ITSC >>> 5]! |= own[ITSC >>> 5]! & (1 << (ITSC & 31));
     const refused = rules.map((rule) => {

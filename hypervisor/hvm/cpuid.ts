@@ -2,7 +2,8 @@
  * CPUID of a guest: the policy of its domain (cpu-policy.ts), the topology that Xen 4.17 gives HVM guests (APIC id = 2 * vcpu, no
  * threads), and Xen's own leaves (public/arch-x86/cpuid.h).
  */
-import { CR4 } from "../../cpu/arena.ts";
+import { CR4, MSR_APIC_BASE } from "../../cpu/arena.ts";
+import { APIC_BASE_ENABLE } from "../../cpu/system/apic.ts";
 import { CR4_OSXSAVE } from "../../cpu/system/bits.ts";
 import { setCpuLimits, setCpuModel } from "../../cpu/system/cpu-model.ts";
 import { CpuidLeaf, cpuid } from "../../cpu/system/cpuid.ts";
@@ -16,6 +17,7 @@ import { MSR_XEN_HYPERCALL_PAGE } from "./hypercall-page.ts";
 /** "XenVMMXenVMM". */
 const SIGNATURE = [0x566e6558, 0x65584d4d, 0x4d4d566e] as const;
 const CPUID_OSXSAVE = 1 << 27;
+const CPUID_APIC = 1 << 9;
 const APIC_ID_STEP = 2;
 
 /** Leaf 0x40000002 ECX: MMU_PT_UPDATE_PRESERVE_AD works. */
@@ -66,6 +68,7 @@ export function guestCpuid(vcpu: Vcpu, leaf: number, subleaf: number): CpuidLeaf
   else if (leaf === 1) {
     r.ebx = (((apicIdOf(vcpu.id) & 0xff) << 24) | (r.ebx & 0xffffff)) >>> 0;
     if ((vcpu.core.u32[CR4 >>> 2]! & CR4_OSXSAVE) !== 0) r.ecx = (r.ecx | CPUID_OSXSAVE) >>> 0;
+    if ((vcpu.core.u32[MSR_APIC_BASE >>> 2]! & APIC_BASE_ENABLE) === 0) r.edx = (r.edx & ~CPUID_APIC) >>> 0;
   } else if (leaf === 0xd && policy.components === 0) return answer(0, 0, 0, 0);
   return r;
 }

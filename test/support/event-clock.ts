@@ -19,6 +19,10 @@ export class EventClock implements Clock {
   cancel(handle: number): void {
     this.events = this.events.filter((e) => e.handle !== handle);
   }
+  /** The cycle of the next event, Infinity if there is none. */
+  get due(): number {
+    return this.events[0]?.cycle ?? Infinity;
+  }
   /** Fires the next event; its cycle, or -1. */
   next(): number {
     const event = this.events.shift();

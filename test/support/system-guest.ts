@@ -7,13 +7,15 @@ import * as A from "../../cpu/arena.ts";
 import { BUS_DONE, type Bus, Core, CoreGroup, EXIT_DEADLINE, EXIT_IDLE, EXIT_NAMES } from "../../cpu/core.ts";
 import { type BlockRunner, Engine } from "../../cpu/run.ts";
 import { ApicBus, LocalApic } from "../../cpu/system/apic.ts";
+import { type CpuModel, findCpuModel, setCpuModel } from "../../cpu/system/cpu-model.ts";
 import { setPvhState } from "../../cpu/system/mode.ts";
 import { EventClock } from "./event-clock.ts";
 
 const RAM_BYTES = 16 << 20;
 const PORT_TEXT = 0xe9;
 const PORT_EXIT = 0xf4;
-const SLICE = 1_000_000;
+/** Cycles of a slice: how late an event may be that the guest makes in it. */
+const SLICE = 2000;
 
 export interface SystemRun {
   /** What the guest wrote. */
@@ -42,20 +44,24 @@ function load(core: Core, file: string): number {
 /**
  * Runs a system guest to its end.
  * @param makeRunner the engine; the translator if absent
+ * @param model the processor, by default Intel's with all that there is
  * @param limit cycles after which it is given up
  */
 export function runSystemGuest(
   file: string,
   makeRunner?: (engine: Engine, core: Core) => BlockRunner,
+  model: CpuModel = findCpuModel("intel", "x86-64-v3"),
   limit = 400_000_000,
 ): SystemRun {
   const core = new Core(new A.Arena(RAM_BYTES), 0, new CoreGroup());
+  setCpuModel(core, model);
   let text = "";
   let over = false;
   const engine = new Engine(core, makeRunner);
   setPvhState(core, 0, 0);
   setPvhState(core, load(core, file), 0);
-  const apic = new LocalApic(core, new EventClock(core), new ApicBus(), { id: 0, cyclesPerTick: 1 });
+  const clock = new EventClock(core);
+  const apic = new LocalApic(core, clock, new ApicBus(), { id: 0, cyclesPerTick: 1 });
   core.interrupts = apic;
   const none = (): number => {
     core.i32[A.BUS_DATA >>> 2] = -1;
@@ -86,7 +92,8 @@ export function runSystemGuest(
   };
   core.bus = bus;
   for (;;) {
-    const exit = engine.run(core, Math.min(core.now() + SLICE, limit));
+    const exit = engine.run(core, Math.min(core.now() + SLICE, limit, clock.due));
+    while (clock.due <= core.now()) clock.next();
     if (over) return { text, end: "exit", cycles: core.now() };
     if ((exit !== EXIT_DEADLINE && exit !== EXIT_IDLE) || exit === EXIT_IDLE || core.now() >= limit)
       return { text, end: EXIT_NAMES[exit] ?? `exit ${exit}`, cycles: core.now() };
