@@ -11,6 +11,8 @@ start:
   cli
   cld
   mov $main_stack + 16384, %esp
+  cmp $1, %ebx
+  sete quick
 #ifdef __x86_64__
   /* Identity map of 4 GiB in 2 MiB pages, for everybody. */
   mov $pdpt + 7, %eax
@@ -294,6 +296,8 @@ go:
   .bss
   .align 8
 saved_sp: .skip 8
+  .globl quick
+quick: .skip 1
   .align 4096
 #ifdef __x86_64__
   .globl pml4, pdpt

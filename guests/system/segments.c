@@ -166,7 +166,7 @@ TESTS(looks) {
   for (u32 cpl = 0; cpl < 4; cpl += 3)
     for (u32 rpl = 0; rpl < 4; rpl += 3)
       for (u32 dpl = 0; dpl < 4; dpl += 3)
-        for (u32 type = 0; type < 32; type++) {
+        for (u32 type = 0; type < 32; type += quick ? 5 : 1) {
           const u32 attributes = type | dpl << 5 | PRESENT | 0x8000;
           const int conforming = (type & 0x1c) == 0x1c, segment = type >> 4;
           const int visible = conforming || (dpl >= cpl && dpl >= rpl);

@@ -98,6 +98,9 @@ void fresh(void);
 void run(int cpl, const void *code);
 void run_in(word cs, word ss, const void *code);
 
+/* The loader gave 1 in EBX (a multiboot loader gives an address): fewer of the same, for engines that are slow. */
+extern u8 quick;
+
 /* ---- checks ---------------------------------------------------------------------------------------------------------- */
 void section(const char *name);
 void check(const char *name, u64 got, u64 want);

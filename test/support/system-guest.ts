@@ -41,25 +41,27 @@ function load(core: Core, file: string): number {
   return elf.readUInt32LE(24);
 }
 
-/**
- * Runs a system guest to its end.
- * @param makeRunner the engine; the translator if absent
- * @param model the processor, by default Intel's with all that there is
- * @param limit cycles after which it is given up
- */
-export function runSystemGuest(
-  file: string,
-  makeRunner?: (engine: Engine, core: Core) => BlockRunner,
-  model: CpuModel = findCpuModel("intel", "x86-64-v3"),
-  limit = 400_000_000,
-): SystemRun {
+export interface SystemRunOptions {
+  /** The engine; the translator if absent. */
+  makeRunner?: (engine: Engine, core: Core) => BlockRunner;
+  /** The processor, by default Intel's with all that there is. */
+  model?: CpuModel;
+  /** Fewer turns of the longest loops. */
+  quick?: boolean;
+  /** Cycles after which it is given up. */
+  limit?: number;
+}
+
+/** Runs a system guest to its end. */
+export function runSystemGuest(file: string, options: SystemRunOptions = {}): SystemRun {
+  const { makeRunner, model = findCpuModel("intel", "x86-64-v3"), quick = false, limit = 400_000_000 } = options;
   const core = new Core(new A.Arena(RAM_BYTES), 0, new CoreGroup());
   setCpuModel(core, model);
   let text = "";
   let over = false;
   const engine = new Engine(core, makeRunner);
   setPvhState(core, 0, 0);
-  setPvhState(core, load(core, file), 0);
+  setPvhState(core, load(core, file), quick ? 1 : 0);
   const clock = new EventClock(core);
   const apic = new LocalApic(core, clock, new ApicBus(), { id: 0, cyclesPerTick: 1 });
   core.interrupts = apic;
