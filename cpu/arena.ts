@@ -319,6 +319,8 @@ const LOOSE_BYTES = 0x1000;
 
 /** Frame attributes and the code bitmap follow; their size depends on the RAM. */
 const FRAMES: number = LOOSE_STREAM + LOOSE_BYTES;
+/** Pages of 64 KiB that every arena has: what generated code addresses by constants. V8 checks nothing there, and folds such loads. */
+export const FIXED_PAGES: number = FRAMES >>> 16;
 
 export const PAGE_SIZE = 4096;
 /** Frame attribute bits, one byte a machine frame: any of them keeps the page out of a tag. */

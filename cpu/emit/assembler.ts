@@ -323,6 +323,7 @@ export interface FunctionBody {
 
 /**
  * A module that imports memory "env.memory" and functions "env.NAME", and exports its functions by name.
+ * @param memoryPages least size of the memory in pages of 64 KiB
  * @param table imports the table "env.table" as well, for call_indirect with types of `extraTypes`, whose indices follow those
  *   of imports and functions
  */
@@ -359,8 +360,7 @@ export function buildModule(
     });
     text(s, "env");
     text(s, "memory");
-    s.op(2, 1);
-    s.unsigned(memoryPages);
+    s.op(2, 0);
     s.unsigned(memoryPages);
   });
   section(out, 3, (s) => {

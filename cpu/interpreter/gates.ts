@@ -51,10 +51,10 @@ function faultGate(): Assembler {
 }
 
 /** A module that imports IMPORTS and exports functions of the same names with the types of TRANSLATION_IMPORTS. */
-export function generateGates(memoryPages: number): Uint8Array {
+export function generateGates(): Uint8Array {
   const gates = IMPORTS.map(({ name }, target): FunctionBody => {
     const w = target === IMPORT_FAULT ? faultGate() : accessGate(target);
     return { name, type: TRANSLATION_IMPORTS[target]!.type, locals: [I32], code: w.bytes.slice(0, w.length) };
   });
-  return buildModule(memoryPages, IMPORTS, gates);
+  return buildModule(A.FIXED_PAGES, IMPORTS, gates);
 }

@@ -378,9 +378,9 @@ function linkedCode(): Uint8Array {
 
 /**
  * @param sampled calls of translated code are counted down in A.SAMPLE (link.ts)
- * @returns the bytes of the interpreter's module for a memory of `memoryPages` pages of 64 KiB.
+ * @returns the bytes of the interpreter's module
  */
-export function generateInterpreter(memoryPages: number, sampled = false): Uint8Array {
+export function generateInterpreter(sampled = false): Uint8Array {
   const w = new Assembler();
   const e = new InterpreterEmitter(w, SCRATCH);
   reload(w);
@@ -434,7 +434,7 @@ export function generateInterpreter(memoryPages: number, sampled = false): Uint8
   w.end();
   w.op(OP.unreachable);
   return buildModule(
-    memoryPages,
+    A.FIXED_PAGES,
     IMPORTS,
     [
       { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length), hints: w.hints },

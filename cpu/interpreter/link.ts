@@ -40,13 +40,23 @@ export function makeEnvironment(core: Core): Environment {
   };
 }
 
-/** WebAssembly pages of the arena, for import declarations. */
-export const memoryPages = (core: Core): number => core.arena.memory.buffer.byteLength / 0x10000;
+const modules: { plain?: WebAssembly.Module; sampled?: WebAssembly.Module } = {};
+
+/**
+ * The module of the interpreter, the same for all machines. Made by the first that asks: V8's optimising compiler needs half a second
+ * for it, so who asks early, while a kernel is unpacked, has the better code when the kernel begins.
+ * @param sampled for machines whose work is timed
+ */
+export function interpreterModule(sampled: boolean): WebAssembly.Module {
+  const kind = sampled ? "sampled" : "plain";
+  modules[kind] ??= new WebAssembly.Module(generateInterpreter(sampled));
+  return modules[kind];
+}
 
 /** Generates and links the interpreter. */
 export function linkInterpreter(core: Core, environment: Environment): (block: number) => number {
   const { profile } = core.shared;
-  const module = new WebAssembly.Module(generateInterpreter(memoryPages(core), profile !== null));
+  const module = interpreterModule(profile !== null);
   const env = profile === null ? environment : sampledImports(core, environment, profile.fromInterpreter);
   const { exports } = new WebAssembly.Instance(module, { env: { ...env } });
   const { run, chain } = exports as Record<string, Code>;
@@ -69,10 +79,10 @@ export interface TranslationImports {
 }
 
 /** Links the gates (gates.ts) of translations to `environment`. */
-export function translationImports(core: Core, environment: Environment): TranslationImports {
+export function translationImports(environment: Environment): TranslationImports {
   const { memory, table, settle, exact } = environment;
   if (settle === null || exact === null) throw new Error("the interpreter is to be linked before translations are");
-  const module = new WebAssembly.Module(generateGates(memoryPages(core)));
+  const module = new WebAssembly.Module(generateGates());
   const { exports } = new WebAssembly.Instance(module, { env: { ...environment } });
   const gates = exports as unknown as Omit<TranslationImports, "memory" | "table" | "settle" | "exact">;
   return { ...gates, memory, table, settle, exact };

@@ -3,18 +3,13 @@
  * entries down in the interpreter; the one that reaches zero is the entry of a new region. A translation is dropped when
  * the bytes of any of its blocks change, and all are when their code has grown past a bound.
  */
+import { FIXED_PAGES } from "../arena.ts";
 import type { Core } from "../core.ts";
 import { buildModule, type FunctionBody } from "../emit/assembler.ts";
 import { TRANSLATION_IMPORTS } from "../emit/emitter.ts";
 import type { HostProfile } from "../host-profile.ts";
 import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
-import {
-  type Environment,
-  memoryPages,
-  sampledImports,
-  type TranslationImports,
-  translationImports,
-} from "../interpreter/link.ts";
+import { type Environment, sampledImports, type TranslationImports, translationImports } from "../interpreter/link.ts";
 import { newFetchEpoch } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
 import { BLOCK_CALLS, BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
@@ -175,7 +170,7 @@ export class Translator {
   private imports(): TranslationImports {
     const { core, environment, profile } = this;
     const called = profile === null ? environment : sampledImports(core, environment, profile.fromTranslated);
-    this.linked ??= translationImports(core, {
+    this.linked ??= translationImports({
       ...called,
       settle: environment.settle,
       exact: environment.exact,
@@ -196,7 +191,7 @@ export class Translator {
       code: w.code,
       hints: w.hints,
     }));
-    const module = new WebAssembly.Module(buildModule(memoryPages(this.core), TRANSLATION_IMPORTS, functions));
+    const module = new WebAssembly.Module(buildModule(FIXED_PAGES, TRANSLATION_IMPORTS, functions));
     const instance = new WebAssembly.Instance(module, {
       env: { ...this.imports() },
     });

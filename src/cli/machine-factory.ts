@@ -20,11 +20,22 @@ const TIERING_BUDGET = 20_000_000;
 /** V8's major versions whose budget counts bytes. */
 const BUDGET = { from: 11, to: 13 } as const;
 
-function setV8Flags(): void {
+const isV8From = ({ from, to }: { from: number; to: number }): boolean => {
   const major = Number.parseInt(process.versions.v8, 10);
-  const isFrom = ({ from, to }: { from: number; to: number }): boolean => major >= from && major <= to;
-  if (isFrom(HINTING)) setFlagsFromString("--experimental-wasm-branch-hinting");
-  if (isFrom(BUDGET)) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
+  return major >= from && major <= to;
+};
+
+function setV8Flags(): void {
+  if (isV8From(HINTING)) setFlagsFromString("--experimental-wasm-branch-hinting");
+  if (isV8From(BUDGET)) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
+}
+
+/** What `compile` compiles is optimised at once, in V8's threads, and not when it has run for a while. */
+function optimisingAtOnce(compile: () => void): void {
+  if (!isV8From(BUDGET)) return;
+  setFlagsFromString("--no-wasm-dynamic-tiering");
+  compile();
+  setFlagsFromString("--wasm-dynamic-tiering");
 }
 
 /** How much nicer V8's threads are than the one that runs the machine. */
@@ -44,8 +55,11 @@ function letCompilersYield(): void {
   }
 }
 
-export async function loadMachineFactory(): Promise<MachineFactory> {
+/** @param timed the machine's work will be timed */
+export async function loadMachineFactory(timed: boolean): Promise<MachineFactory> {
   setV8Flags();
   letCompilersYield();
-  return (await import("../machine/machine.ts")).Machine;
+  const { Machine, interpreterModule } = await import("../machine/machine.ts");
+  optimisingAtOnce(() => interpreterModule(timed));
+  return Machine;
 }

@@ -86,13 +86,13 @@ export function readScript(file: string): Script {
 
 /** Makes the machine of `options`, with a line of progress; `label` stands before its steps. */
 export async function createMachine(
-  loadFactory: () => Promise<MachineFactory>,
+  loadFactory: (timed: boolean) => Promise<MachineFactory>,
   options: Omit<MachineRunOptions, "sessionDomains">,
   { label = "", hostClock }: { label?: string; hostClock?: () => number } = {},
 ): Promise<MachineApi> {
   const progress = new Progress(options.quiet !== true);
   try {
-    const factory = await loadFactory();
+    const factory = await loadFactory(hostClock !== undefined);
     return await factory.create({
       domains: options.domains,
       ...(options.pcpus !== undefined && { pcpus: options.pcpus }),
@@ -132,7 +132,7 @@ class Collections {
 
 /** Builds the machine, runs it and gives the exit code. Throws UserError for input that is wrong. */
 export async function runMachine(
-  loadFactory: () => Promise<MachineFactory>,
+  loadFactory: (timed: boolean) => Promise<MachineFactory>,
   options: MachineRunOptions,
 ): Promise<number> {
   const start = performance.now();

@@ -33,6 +33,8 @@ import { HostWatch } from "./host-work.ts";
 import { type InspectableMachine, LockstepMachine } from "./lockstep.ts";
 import { domainReport, machineReport } from "./report.ts";
 
+export { interpreterModule } from "../../cpu/interpreter/link.ts";
+
 /** Makers of what executes blocks, by engine; a lockstep machine is made of two others. */
 const RUNNERS = {
   translator: makeTranslator,
