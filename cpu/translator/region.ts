@@ -269,8 +269,10 @@ class Former {
     }
   }
 
+  /** Those to blocks of the region. An address stands once: calls of the same place in two frames return to it in both. */
   private inside(edges: Edge[]): Edge[] {
-    return edges.filter((e) => e.to >= 0).slice(0, MAX_TARGETS);
+    const within = edges.filter((e) => e.to >= 0);
+    return within.filter(({ offset }, n) => within.findIndex((e) => e.offset === offset) === n).slice(0, MAX_TARGETS);
   }
 
   /** The last two targets that the interpreter noted of a computed jump or call (interpreter/terminals.ts). */
