@@ -15,7 +15,7 @@ export type { ConsolePiece, LogLine, RemoteRun } from "./worker.ts";
 export type RemoteConfig = Omit<MachineConfig, "onProgress" | "onWarning"> & { onProgress?: never; onWarning?: never };
 export type RemoteLimits = Omit<RunLimits, "until"> & { until?: never };
 
-/** A worker of the browser that runs "xenoscope/worker" as a module. */
+/** A worker of the web that runs "xenoscope/worker" as a module. */
 export type WebWorker = Endpoint & { terminate(): void };
 
 /**
@@ -23,6 +23,8 @@ export type WebWorker = Endpoint & { terminate(): void };
  * with what the machine threw (MachineConfigError as such), or because the worker ended.
  */
 export interface RemoteMachine {
+  /** As `MachineApi.frequency`. */
+  readonly frequency: number;
   /**
    * Nothing is heard of the machine while it runs: run it in pieces by `maxCycles` to see its output as it comes. The pieces
    * make the same run as one long call.
@@ -46,9 +48,7 @@ interface Place {
   onEnd(listener: (reason: Error) => void): void;
 }
 
-async function nodePlace(): Promise<Place> {
-  // Not at the top: browsers have no such module.
-  const { Worker } = await import("node:worker_threads");
+function nodePlace({ Worker }: typeof import("node:worker_threads")): Place {
   // Without the options of this process: --input-type, for one, is an error in a worker of a file.
   const worker = new Worker(new URL("./worker.js", import.meta.url), { execArgv: [] });
   return {
@@ -59,6 +59,20 @@ async function nodePlace(): Promise<Place> {
       worker.on("exit", (code) => listener(new Error(`the worker ended with code ${code}`)));
     },
   };
+}
+
+/** A worker of the script beside this one, in a browser; Node has workers of its own kind. */
+function ownWebWorker(): WebWorker {
+  const { Worker } = globalThis as unknown as { Worker?: new (url: URL, options: { type: "module" }) => WebWorker };
+  if (Worker === undefined) throw new Error("there are no workers here: give createRemoteMachine one, or use Machine");
+  return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+}
+
+/** In the bundle for browsers `process` is undefined, and what is Node's goes with it (scripts/bundle.mjs). */
+async function ownPlace(): Promise<Place> {
+  if (typeof process !== "undefined" && process.versions?.node !== undefined)
+    return nodePlace(await import("node:worker_threads"));
+  return webPlace(ownWebWorker());
 }
 
 function webPlace(worker: WebWorker): Place {
@@ -83,6 +97,7 @@ class Connection implements RemoteMachine {
   readonly #machine: Remote<WorkerMachine>;
   /** How to reject each call that is under way: comlink never answers for a worker that is gone. */
   readonly #waiting: Set<(reason: Error) => void> = new Set();
+  frequency = 0;
   #ended: Error | undefined;
 
   constructor(place: Place) {
@@ -91,8 +106,8 @@ class Connection implements RemoteMachine {
     place.onEnd((reason) => this.#end(reason));
   }
 
-  create(config: RemoteConfig): Promise<void> {
-    return this.#call(() => this.#machine.create(config));
+  async create(config: RemoteConfig): Promise<void> {
+    this.frequency = await this.#call(() => this.#machine.create(config));
   }
 
   run(limits: RemoteLimits = {}): Promise<RemoteRun> {
@@ -144,11 +159,11 @@ class Connection implements RemoteMachine {
 }
 
 /**
- * Builds a machine in a worker of its own: of node:worker_threads, or `worker`, which the machine then owns. Rejects as
- * `Machine.create` does; the worker has ended then.
+ * Builds a machine in a worker of its own, of node:worker_threads or of the web; or in `worker`, which the machine then owns.
+ * Rejects as `Machine.create` does, or because the worker could not be loaded; the worker has ended then.
  */
 export async function createRemoteMachine(config: RemoteConfig, worker?: WebWorker): Promise<RemoteMachine> {
-  const machine = new Connection(worker === undefined ? await nodePlace() : webPlace(worker));
+  const machine = new Connection(worker === undefined ? await ownPlace() : webPlace(worker));
   try {
     await machine.create(config);
   } catch (error) {

@@ -67,12 +67,14 @@ export class WorkerMachine {
   #console: ConsolePiece[] = [];
   #log: LogLine[] = [];
 
-  create(config: MachineConfig): Promise<Answer<void>> {
+  /** Answers the machine's frequency. */
+  create(config: MachineConfig): Promise<Answer<number>> {
     return answer(async () => {
       const machine = await Machine.create(config);
       machine.onLog((line, cycle) => this.#log.push({ line, cycle }));
       this.#machine = machine;
       for (const { domid } of machine.domains) this.#listen(domid);
+      return machine.frequency;
     });
   }
 
@@ -131,8 +133,8 @@ function pack(pieces: readonly ConsolePiece[]): ConsolePiece[] {
 }
 
 // A browser delivers messages as soon as the script has run, so there must be no wait on its way to `expose`.
-const inNode = typeof process !== "undefined" && process.versions?.node !== undefined;
-const endpoint: Endpoint = inNode
-  ? nodeEndpoint((await import("node:worker_threads")).parentPort as NodePort)
-  : (globalThis as unknown as Endpoint);
+const endpoint: Endpoint =
+  typeof process !== "undefined" && process.versions?.node !== undefined
+    ? nodeEndpoint((await import("node:worker_threads")).parentPort as NodePort)
+    : (globalThis as unknown as Endpoint);
 expose(new WorkerMachine(), endpoint);
