@@ -84,7 +84,9 @@ export class Reference implements BlockRunner {
     const index = ((from ^ (from >>> 14)) >>> 0) % A.BLOCK_TABLE_ENTRIES;
     const entry = (A.BLOCK_TABLE + (index << A.BLOCK_TABLE_SHIFT)) >>> 2;
     if (i32[entry]! >>> 0 !== from || i32[entry + 1] !== i32[A.MODE >>> 2]) return -1;
-    return i32[entry + 2]! >>> 0;
+    const record = i32[entry + 2]! >>> 0;
+    // An instruction that crosses a page: the engine looks at its second page.
+    return i32[(record + U.BLOCK_SECOND) >>> 2] === 0 ? record : -1;
   }
 
   /** Executes the block `record`. RIP is at its first instruction, and afterwards, if the result is H_OK, at the next block. */

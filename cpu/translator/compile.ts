@@ -100,7 +100,8 @@ export class RegionCompiler {
 
   private leavesPage(from: number, edge: Edge): boolean {
     const { blocks } = this.region;
-    return blocks[from]!.page !== blocks[edge.to]!.page;
+    const to = blocks[edge.to]!;
+    return blocks[from]!.page !== to.page || to.crossing;
   }
 
   /** Goes along an edge inside the region, without a cut. */

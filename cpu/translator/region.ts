@@ -56,6 +56,8 @@ export interface RegionBlock {
   readonly terminal: number;
   readonly instructions: number;
   readonly bytes: number;
+  /** Its only instruction crosses into another page of the region. */
+  readonly crossing: boolean;
   /** Edges of direct terminals; null where the target is computed. */
   taken: Edge | null;
   straight: Edge | null;
@@ -156,6 +158,7 @@ class Former {
       terminal,
       instructions: u16[(record + 8) >>> 1]!,
       bytes: u16[(record + 10) >>> 1]!,
+      crossing: u32[(record + U.BLOCK_SECOND) >>> 2] !== 0,
       taken: null,
       straight: null,
       targets: [],
@@ -187,13 +190,25 @@ class Former {
     const inPage = offset & (A.PAGE_SIZE - 1);
     const page = this.page(offset - inPage);
     if (page < 0) return out;
-    const record = this.cache.known(this.pages[page]!.arena + inPage, this.mode);
+    const record = this.recordAt(offset, page);
     if (record < 0) return out;
     const known = this.index.get(key(record, frame));
     if (known !== undefined && this.blocks[known]!.offset === offset) return { to: known, offset };
     if (known !== undefined || this.blocks.length >= this.limits.blocks || this.uops >= this.limits.uops) return out;
     if (!this.visited(record) || !translatable(this.core, record)) return out;
     return { to: this.add(record, offset, page, frame), offset };
+  }
+
+  /** The record at `offset` in page number `page`, or -1. An instruction that crosses a page is known with its second page. */
+  private recordAt(offset: number, page: number): number {
+    const { arena, delta } = this.pages[page]!;
+    const from = arena + offset - delta;
+    const record = this.cache.known(from, this.mode);
+    if (record >= 0) return record;
+    const crossing = this.cache.knownCrossing(from, this.mode);
+    if (crossing === undefined) return -1;
+    const second = this.page(delta + A.PAGE_SIZE);
+    return second >= 0 && this.pages[second]!.arena === crossing.secondPage ? crossing.record : -1;
   }
 
   /** Was the block entered an eighth as often as makes warm? 0 is that of one that waits to be compiled. */

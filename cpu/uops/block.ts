@@ -28,6 +28,7 @@ import { defineHelper } from "./helpers.ts";
 import {
   BLOCK_HEADER_BYTES,
   BLOCK_HEAT,
+  BLOCK_SECOND,
   H_OK,
   H_RESTART,
   MODE_16,
@@ -100,7 +101,7 @@ class ByAddress<T> {
 }
 
 /** A block whose only instruction crosses a page: valid while its second page is still the same. */
-interface CrossingBlock {
+export interface CrossingBlock {
   record: number;
   secondPage: number;
 }
@@ -144,7 +145,10 @@ export class BlockCache {
     const { i32 } = this.core;
     // Most of what is asked for is known, and only its page was not in the fetch TLB.
     const slot = (A.BLOCK_TABLE + this.slot(from)) >>> 2;
-    if (i32[slot] === (from | 0) && i32[slot + 1] === mode) return i32[slot + 2]!;
+    if (i32[slot] === (from | 0) && i32[slot + 1] === mode) {
+      const record = i32[slot + 2]!;
+      if (i32[(record + BLOCK_SECOND) >>> 2] === 0) return record;
+    }
     const known = this.blocks.get(from, mode);
     if (known !== undefined) {
       this.install(from, mode, known);
@@ -154,7 +158,10 @@ export class BlockCache {
     if (seam !== undefined) {
       const second = secondPage();
       if (second < 0) return -1;
-      if (second === seam.secondPage) return seam.record;
+      if (second === seam.secondPage) {
+        this.install(from, mode, seam.record);
+        return seam.record;
+      }
       this.crossing.delete(from, mode);
     }
     const { profile } = this;
@@ -205,6 +212,11 @@ export class BlockCache {
   /** The record of the block at arena address `from` for `mode`, if one is known, else -1. */
   known(from: number, mode: number): number {
     return this.blocks.get(from, mode) ?? -1;
+  }
+
+  /** The same of an instruction that crosses into another page, as it was last executed. */
+  knownCrossing(from: number, mode: number): CrossingBlock | undefined {
+    return this.crossing.get(from, mode);
   }
 
   /** Records of the blocks that begin in the page at arena address `page`. */
@@ -352,6 +364,8 @@ export class BlockCache {
     this.finish(record, from, mode, at - from, count);
     if (second >= 0 && at > pageEnd) {
       this.crossing.set(from, mode, { record, secondPage: second });
+      core.i32[(record + BLOCK_SECOND) >>> 2] = second;
+      this.install(from, mode, record);
       this.own(record, core.arena.frameOf(from), from & 0xfff, A.PAGE_SIZE);
       this.own(record, core.arena.frameOf(second), 0, at - pageEnd);
     } else {
@@ -399,6 +413,7 @@ export class BlockCache {
     const last = table - UOP_BYTES;
     i32[(record + BLOCK_HEAT) >>> 2] = mode & MODE_STEP ? 0 : this.initialHeat;
     i32[(record + 20) >>> 2] = last - UOP_BYTES;
+    i32[(record + BLOCK_SECOND) >>> 2] = 0;
     // No links yet: `emit` left the instruction's offset there.
     i32[last >>> 2] = 0;
     i32[(last + 4) >>> 2] = 0;

@@ -29,7 +29,8 @@
  *   12 u16 bytes of the block, 14 u16 unused.
  *
  * A block record is a 48-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
- * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp, i32 calls left, three words unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
+ * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp, i32 calls left, u32 second page,
+ * two words unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
  */
 
 export const UOP_BYTES = 16;
@@ -40,6 +41,8 @@ export const BLOCK_HEAT = 16;
 export const BLOCK_STAMP = 24;
 /** Offset of the i32 number of calls by the dispatcher until the translation that begins with the block is made anew, larger. */
 export const BLOCK_CALLS = 32;
+/** Offset of the u32 arena address of the page that the block's only instruction ends in, if it crosses a page, else 0. */
+export const BLOCK_SECOND = 36;
 export const C_SCALE_MASK = 3;
 export const C_STACK = 4;
 /** Of a U_VLOADA: MXCSR.MM forgives an address that is not aligned. */

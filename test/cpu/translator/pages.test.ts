@@ -24,9 +24,11 @@ const subjects = {
   }),
 };
 
-const [F, G, H] = [CODE + 0x1000, CODE + 0x2000, CODE + 0x3000];
-/** Frames with other versions of the three functions. */
-const OTHER = { [F]: 0x28000, [G]: 0x29000, [H]: 0x2a000 };
+/** An instruction of H crosses into the page after. */
+const [F, G, H] = [CODE + 0x1000, CODE + 0x2000, CODE + 0x3ff4];
+const PAGES = [F, G, CODE + 0x3000, CODE + 0x4000] as const;
+/** Where other versions of the three functions lie in RAM, in frames in the order of PAGES. */
+const OTHER = { [F]: 0x28000, [G]: 0x29000, [H]: 0x2aff4 };
 /** Page tables of BareCore, and a second set whose functions are the other ones. */
 const [ROOT, LEAF, ROOT2, LEAF2] = [0x1000, 0x4000, 0x5000, 0x8000];
 const CR4_PCIDE = 0x20000;
@@ -37,11 +39,12 @@ const pte = (leaf: number, page: number): number => leaf + (page >>> 12) * 8;
 /** Bytes at `at` of a near call to `to`. */
 const call = (at: number, to: number): number[] => [0xe8, ...word(to - at - 5)];
 
-/** f: add edx, n; jumps over itself now and then. g: calls f, rotates. h: calls g through a register, and f. */
+/** f: add edx, n; jumps over itself now and then. g: calls f, rotates. h: calls g through a register, xor edx, n (crosses), and calls f. */
 function functions(version: number): Record<number, number[]> {
   const f = [0x83, 0xc2, version + 3, 0xf6, 0xc2, 0x04, 0x74, 0x03, 0x83, 0xf2, version + 0x11, 0xc3];
   const g = [0x6b, 0xd2, 5, ...call(G + 3, F), 0xc1, 0xc2, 3 + version, 0xc3];
-  const h = [0x48, 0xc7, 0xc3, ...word(G), 0xff, 0xd3, ...call(H + 9, F), 0x31, 0xd7, 0xc3];
+  const xor = [0x81, 0xf2, ...word(0x11 + version * 0x1010100)];
+  const h = [0x48, 0xc7, 0xc3, ...word(G), 0xff, 0xd3, ...xor, ...call(H + 15, F), 0x31, 0xd7, 0xc3];
   return { [F]: f, [G]: g, [H]: h };
 }
 
@@ -54,8 +57,8 @@ const STEPS: Step[] = [
   step("call one of two", () => [
     ...[0x48, 0xc7, 0xc3, ...word(F), 0xf6, 0xc2, 1, 0x74, 7, 0x48, 0xc7, 0xc3, ...word(H), 0xff, 0xd3],
   ]),
-  ...FUNCTIONS.map((page) => step(`invlpg ${page.toString(16)}`, () => [0x0f, 0x01, 0x3c, 0x25, ...word(page)])),
-  ...FUNCTIONS.map((page) =>
+  ...PAGES.map((page) => step(`invlpg ${page.toString(16)}`, () => [0x0f, 0x01, 0x3c, 0x25, ...word(page)])),
+  ...PAGES.map((page) =>
     // Swaps the entries of both sets: to the other frame, or back.
     step(`remap ${page.toString(16)}`, () => [
       ...[0x48, 0x8b, 0x04, 0x25, ...word(pte(LEAF, page)), 0x48, 0x8b, 0x0c, 0x25, ...word(pte(LEAF2, page))],
@@ -69,15 +72,9 @@ const STEPS: Step[] = [
     // With PCIDs: a number of its own, and its translations are kept.
     step(`cr3 ${root.toString(16)} pcid`, () => [0x48, 0xb8, ...word(root + 1 + n), 0, 0, 0, 0x80, 0x0f, 0x22, 0xd8]),
   ),
-  ...FUNCTIONS.map((page) =>
-    // The constant of f, of g or of h's first instruction's neighbour: an instruction that is called from other pages.
-    step(`modify ${page.toString(16)}`, () => [
-      0x80,
-      0x34,
-      0x25,
-      ...word(page + (page === H ? 15 : 2)),
-      page === H ? 0 : 6,
-    ]),
+  // The constant of f, of g, and either end of that of h's instruction that crosses.
+  ...[F + 2, G + 2, H + 11, H + 12].map((at) =>
+    step(`modify ${at.toString(16)}`, () => [0x80, 0x34, 0x25, ...word(at), 6]),
   ),
 ];
 
@@ -107,7 +104,9 @@ function outcome(bare: BareCore, plan: Plan): unknown {
   const words = arena.i32;
   for (let level = 0; level < 3; level++)
     words[(arena.ram + ROOT2 + level * 0x1000) >>> 2] = (ROOT2 + (level + 1) * 0x1000) | 7;
-  for (const page of FUNCTIONS) words[(arena.ram + pte(LEAF2, page)) >>> 2] = OTHER[page]! | 3;
+  PAGES.forEach((page, n) => {
+    words[(arena.ram + pte(LEAF2, page)) >>> 2] = (0x28000 + n * 0x1000) | 3;
+  });
   if (plan.pcid) {
     core.i32[A.CR4 >>> 2]! |= CR4_PCIDE;
     updateMode(core);
