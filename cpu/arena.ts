@@ -348,8 +348,8 @@ export class Arena {
   /** Byte address of the code bitmap: 64 bits (8 bytes) a frame, one a 64-byte line. */
   readonly codeBitmap: number;
   /**
-   * By machine frame: the entry of the data TLB whose write tag it may stand in, as an index of 32-bit words; 0: none, 1: several. So a
-   * change of its attributes knows where to look (mmu/tlb.ts).
+   * By machine frame, two each: the entries of the data TLB whose write tags it may stand in, as indices of 32-bit words; 0: none, 1 (the
+   * first): more than two. So a change of its attributes knows where to look (mmu/tlb.ts).
    */
   readonly writeTagged: Int32Array;
   /** Byte address of machine frame 0; machine frames 0..frames-1 lie one after another. */
@@ -362,7 +362,7 @@ export class Arena {
         `machine memory of ${ramBytes} bytes is not between 4 KiB and ${MAX_RAM_BYTES / 2 ** 20} MiB`,
       );
     this.frames = ramBytes / PAGE_SIZE;
-    this.writeTagged = new Int32Array(this.frames);
+    this.writeTagged = new Int32Array(2 * this.frames);
     this.frameAttr = FRAMES;
     this.codeBitmap = (this.frameAttr + this.frames + 7) & ~7;
     this.ram = (this.codeBitmap + this.frames * 8 + 0xffff) & ~0xffff;

@@ -3,6 +3,7 @@
  * is linear bits 23..12 (data) and 21..12 (fetch, in the half that CPL 3 selects).
  */
 import {
+  type Arena,
   DTLB,
   FETCH_ENTRIES,
   FETCH_ENTRY_SHIFT,
@@ -34,7 +35,7 @@ import { CTX_NONE, coreWord } from "./contexts.ts";
 /** TLB_ATTR: log2 of the size of the first-level page, and this: page tables allow a write as it stands. */
 export const TLB_ATTR_WRITABLE = 0x100;
 const TLB_ATTR_SHIFT = 0xff;
-/** In Arena.writeTagged. */
+/** In Arena.writeTagged: more than two. */
 const SEVERAL = 1;
 
 const READ = TLB_READ >>> 2;
@@ -53,6 +54,34 @@ export function dataEntry(view: number, lo: number): number {
 /** Index (in 32-bit words) of the fetch TLB entry of linear address `lo`. */
 export function fetchEntry(user: boolean, lo: number): number {
   return (FETCH_TLB + (user ? FETCH_HALF_BYTES : 0) + (((lo >>> 12) & (FETCH_ENTRIES - 1)) << FETCH_ENTRY_SHIFT)) >>> 2;
+}
+
+/** True if data entry `e`, which is not empty, leads to the page at arena address `page`. */
+const leadsTo = (i: Int32Array, e: number, page: number): boolean =>
+  (((i[e + READ]! & ~0xfff) + i[e + ADDEND]!) | 0) === page;
+
+const isWriteTag = (i: Int32Array, e: number, page: number): boolean =>
+  e !== 0 && i[e + WRITE] !== 0 && leadsTo(i, e, page);
+
+/** Data entry `e` is to have a write tag for `frame`: takes the place of one that has none any more. */
+function noteWriteTag(arena: Arena, i: Int32Array, frame: number, e: number): void {
+  const { writeTagged } = arena;
+  const at = frame << 1;
+  const first = writeTagged[at]!;
+  const second = writeTagged[at + 1]!;
+  if (first === e || second === e || first === SEVERAL) return;
+  const page = (arena.ram + frame * 4096) | 0;
+  if (!isWriteTag(i, first, page)) writeTagged[at] = e;
+  else if (!isWriteTag(i, second, page)) writeTagged[at + 1] = e;
+  else writeTagged[at] = SEVERAL;
+}
+
+/** Takes the tags that `all` or else FRAME_CODE forbids from data entry `e`, if it leads to `page`. */
+function untag(i: Int32Array, e: number, page: number, all: boolean): void {
+  if (i[e + WRITE] === 0 && (!all || i[e + READ] === 0)) return;
+  if (!leadsTo(i, e, page)) return;
+  i[e + WRITE] = 0;
+  if (all) i[e + READ] = 0;
 }
 
 /** Fills the data TLB entry of `view` with the translation that the last walk left in `core.mmu` (RAM only). */
@@ -74,8 +103,7 @@ export function fillData(core: Core, view: number, lo: number, hi: number): void
   i[e + READ] = tag;
   i[e + READ + 1] = hi;
   if (m.writable && attr === 0) {
-    const tagged = arena.writeTagged[frame]!;
-    arena.writeTagged[frame] = tagged === 0 || tagged === e ? e : SEVERAL;
+    noteWriteTag(arena, i, frame, e);
     i[e + WRITE] = tag;
     i[e + WRITE + 1] = hi;
   } else {
@@ -205,17 +233,15 @@ export function setFrameAttribute(core: Core, frame: number, bits: number): void
   const i = core.i32;
   const all = (added & (FRAME_MMIO | FRAME_WATCH)) !== 0;
   if (!all && !(added & (FRAME_CODE | FRAME_DIRTY_LOG))) return;
-  const tagged = arena.writeTagged[frame]!;
-  arena.writeTagged[frame] = 0;
-  const everywhere = all || tagged === SEVERAL;
-  const from = everywhere ? DTLB >>> 2 : tagged;
-  const end = everywhere ? (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2 : tagged === 0 ? 0 : tagged + DATA_WORDS;
-  for (let e = from; e < end; e += DATA_WORDS) {
-    if (i[e + WRITE] !== 0 || (all && i[e + READ] !== 0)) {
-      if ((((i[e + READ]! & ~0xfff) + i[e + ADDEND]!) | 0) !== page) continue;
-      i[e + WRITE] = 0;
-      if (all) i[e + READ] = 0;
-    }
+  const first = arena.writeTagged[frame << 1]!;
+  const second = arena.writeTagged[(frame << 1) + 1]!;
+  arena.writeTagged.fill(0, frame << 1, (frame << 1) + 2);
+  if (all || first === SEVERAL) {
+    const end = (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2;
+    for (let e = DTLB >>> 2; e < end; e += DATA_WORDS) untag(i, e, page, all);
+  } else {
+    if (first !== 0) untag(i, first, page, false);
+    if (second !== 0) untag(i, second, page, false);
   }
   if (!all) return;
   newFetchEpoch(core);

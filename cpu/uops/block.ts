@@ -100,6 +100,9 @@ class ByAddress<T> {
   }
 }
 
+/** True if an instruction, of 15 bytes at most, may cross a page when it begins at `from`. */
+const mayCross = (from: number): boolean => (from & (A.PAGE_SIZE - 1)) > A.PAGE_SIZE - 15;
+
 /** A block whose only instruction crosses a page: valid while its second page is still the same. */
 export interface CrossingBlock {
   record: number;
@@ -154,7 +157,7 @@ export class BlockCache {
       this.install(from, mode, known);
       return known;
     }
-    const seam = this.crossing.get(from, mode);
+    const seam = mayCross(from) ? this.crossing.get(from, mode) : undefined;
     if (seam !== undefined) {
       const second = secondPage();
       if (second < 0) return -1;
@@ -247,7 +250,7 @@ export class BlockCache {
     const start = u32[record >>> 2]!;
     const mode = u32[(record + 4) >>> 2]!;
     if (this.blocks.get(start, mode) === record) this.blocks.delete(start, mode);
-    if (this.crossing.get(start, mode)?.record === record) this.crossing.delete(start, mode);
+    if (mayCross(start) && this.crossing.get(start, mode)?.record === record) this.crossing.delete(start, mode);
     const slot = A.BLOCK_TABLE + this.slot(start);
     if (i32[(slot + 8) >>> 2] === record) u8.fill(0, slot, slot + 16);
     this.onForget(record);
