@@ -14,7 +14,9 @@ void real_go(void);
 #define COPY(object) (*(__typeof__(object) *)(REAL_BASE + (word)&(object)))
 
 void real_copy(void) {
-  for (u8 *p = real_image; p < real_image_end; p++) *(u8 *)(REAL_BASE + (p - real_image)) = *p;
+  const u8 *from = real_image;
+  word to = REAL_BASE, bytes = real_image_end - real_image;
+  asm volatile("cld; rep movsb" : "+S"(from), "+D"(to), "+c"(bytes)::"memory");
 }
 
 void real_run(const u8 *code, u32 idt_limit) {
