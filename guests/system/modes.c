@@ -117,6 +117,145 @@ TESTS(modes_privilege) {
   }
 }
 
+EVERY(m_in_immediate, "", "inb $0x80, %al", "");
+EVERY(m_in_wide, "", "inl $0x80, %eax", "");
+EVERY(m_in_dx_wide, "", "inw %dx, %ax", "");
+EVERY(m_out_dx_wide, "", "outl %eax, %dx", "");
+EVERY(m_ins_wide, "cld", "insl %dx, %es:(%edi)", "");
+EVERY(m_clac, "", "clac", "");
+EVERY(m_stac, "", "stac", "");
+EVERY(m_swapgs, "", ".byte 0x0f, 0x01, 0xf8", "");
+
+struct table {
+  u16 limit;
+  word base;
+} __attribute__((packed));
+
+/* What the same instructions do in ring 0. */
+TESTS(modes_ring0) {
+  section("every mode: ring 0");
+  const word c0 = cr0();
+  const int smap = HAS_SMAP;
+  EACH_MODE {
+    set_cr0(c0 | CR0_TS);
+    fresh();
+    run_code(0, m_clts);
+    ended_at("CLTS", m_clts, DONE, 0);
+    check("CR0.TS", cr0() & CR0_TS, 0);
+    fresh();
+    in.gpr[RAX] = CR0_TS | CR0_MP;
+    run_code(0, m_lmsw);
+    ended_at("LMSW", m_lmsw, DONE, 0);
+    check("it sets TS and MP, and PE stays", cr0(), c0 | CR0_TS | CR0_MP);
+    in.gpr[RAX] = 0xfff0;
+    run_code(0, m_lmsw);
+    check("it clears them, and changes no more", cr0(), c0);
+    fresh();
+    run_code(0, m_invd);
+    ended_at("INVD", m_invd, DONE, 0);
+    run_code(0, m_wbinvd);
+    ended_at("WBINVD", m_wbinvd, DONE, 0);
+    in.gpr[RAX] = (word)frames;
+    run_code(0, m_invlpg);
+    ended_at("INVLPG", m_invlpg, DONE, 0);
+    /* A limit more than the one in force; 16-bit operands take 24 bits of the base. */
+    struct table t, more;
+    asm volatile("sgdt %0" : "=m"(t));
+    more = t;
+    more.limit += 8;
+    fresh();
+    in.gpr[RAX] = (word)&more;
+    run_code(0, m_lgdt);
+    ended_at("LGDT", m_lgdt, DONE, 0);
+    asm volatile("sgdt %0" : "=m"(more));
+    check("GDTR, limit", more.limit, t.limit + 8);
+    check("GDTR, base", more.base, t.base);
+    asm volatile("lgdt %0" ::"m"(t));
+    asm volatile("sidt %0" : "=m"(t));
+    more = t;
+    more.limit += 8;
+    run_code(0, m_lidt);
+    ended_at("LIDT", m_lidt, DONE, 0);
+    asm volatile("sidt %0" : "=m"(more));
+    check("IDTR, limit", more.limit, t.limit + 8);
+    check("IDTR, base", more.base, t.base);
+    asm volatile("lidt %0" ::"m"(t));
+    fresh();
+    run_code(0, m_from_cr0);
+    check("MOV from CR0", (u32)out.gpr[RAX], (u32)c0);
+    in.gpr[RAX] = 0x12345678;
+    run_code(0, m_to_dr0);
+    check("MOV to DR0", dr0(), 0x12345678);
+    run_code(0, m_from_dr7);
+    check("MOV from DR7", out.gpr[RAX], 0x400);
+    in.gpr[RAX] = cr3();
+    run_code(0, m_to_cr3);
+    ended_at("MOV to CR3", m_to_cr3, DONE, 0);
+    in.gpr[RAX] = cr4();
+    run_code(0, m_to_cr4);
+    ended_at("MOV to CR4", m_to_cr4, DONE, 0);
+    fresh();
+    run_code(0, m_sti);
+    check("STI", out.flags & IF, IF);
+    in.flags = FIXED | IF;
+    run_code(0, m_cli);
+    check("CLI", out.flags & IF, 0);
+    fresh();
+    in.gpr[RCX] = 0x174;
+    in.gpr[RAX] = 0x1230 + mode;
+    run_code(0, m_wrmsr);
+    ended_at("WRMSR", m_wrmsr, DONE, 0);
+    in.gpr[RAX] = 0;
+    run_code(0, m_rdmsr);
+    check("RDMSR", out.gpr[RAX], 0x1230 + mode);
+    fresh();
+    in.gpr[RDX] = 0x80;
+    run_code(0, m_in);
+    check("IN", out.gpr[RAX], 0xff);
+    run_code(0, m_out);
+    ended_at("OUT", m_out, DONE, 0);
+    run_code(0, m_in_immediate);
+    check("IN, immediate", out.gpr[RAX], 0xff);
+    run_code(0, m_in_wide);
+    check("IN, 4 bytes", out.gpr[RAX], 0xffffffff);
+    run_code(0, m_in_dx_wide);
+    check("IN, 2 bytes", out.gpr[RAX], 0xffff);
+    run_code(0, m_out_dx_wide);
+    ended_at("OUT, 4 bytes", m_out_dx_wide, DONE, 0);
+    in.gpr[RDI] = (word)frames[1];
+    *(u32 *)frames[1] = 0;
+    run_code(0, m_ins_wide);
+    check("INS, 4 bytes", *(u32 *)frames[1], 0xffffffff);
+    check("EDI", out.gpr[RDI], (word)frames[1] + 4);
+    fresh();
+    run_code(0, m_stac);
+    if (smap) check("STAC", out.flags & ACF, ACF);
+    else ended_at("STAC without SMAP", m_stac, UD, 0);
+    in.flags = FIXED | ACF;
+    run_code(0, m_clac);
+    if (smap) check("CLAC", out.flags & ACF, 0);
+    else ended_at("CLAC without SMAP", m_clac, UD, 0);
+    fresh();
+    run_code(3, m_stac);
+    ended_at("STAC in ring 3", m_stac, UD, 0);
+#if LONG
+    wrmsr(0xc0000102, 0x123456789000);
+    fresh();
+    run_code(0, m_swapgs);
+    if (mode == OWN) {
+      ended_at("SWAPGS", m_swapgs, DONE, 0);
+      check("GS base", rdmsr(0xc0000101), 0x123456789000);
+      check("the other", rdmsr(0xc0000102), 0);
+    } else ended_at("SWAPGS", m_swapgs, UD, 0);
+    run_code(3, m_swapgs);
+    ended_at("SWAPGS in ring 3", m_swapgs, mode == OWN ? GP : UD, 0);
+#else
+    run_code(0, m_swapgs);
+    ended_at("SWAPGS", m_swapgs, UD, 0);
+#endif
+  }
+}
+
 /* ---- faults ---------------------------------------------------------------------------------------------------------------- */
 EVERY(load1, "", "movb (%esi), %al", "");
 EVERY(load2, "", "movw (%esi), %ax", "");

@@ -86,6 +86,21 @@ const MAX_CHUNKS = 100_000;
 /** User selectors of Linux. */
 const USER_CS = 0x33;
 const USER_DS = 0x2b;
+/**
+ * What user mode can see in Linux's GDT (arch/x86/include/asm/segment.h), by selector: 32-bit code, data, 64-bit code, the number of the
+ * processor. All other selectors are as good as none.
+ */
+const GDT: readonly (readonly [selector: number, lo: number, hi: number])[] = [
+  [0x20, 0xffff, 0x00cffb00],
+  [0x28, 0xffff, 0x00cff300],
+  [0x30, 0xffff, 0x00affb00],
+  [0x78, 0, 0x0040f500],
+];
+const GDT_BYTES = 128;
+/** It lies where user mode sees nothing: the first page of the last 2 MiB. */
+const GDT_LINEAR_LO: number = 0xffe00000 | 0;
+const GDT_FRAME = 9;
+const PTE_SUPERVISOR = 3;
 
 export class Subject {
   readonly core: Core;
@@ -124,8 +139,8 @@ export class Subject {
     i32[A.XCR0 >>> 2] = 7;
     i32[A.EFER >>> 2] = B.EFER_LMA | B.EFER_LME | B.EFER_SCE | B.EFER_NXE;
     i32[A.CPL >>> 2] = 3;
-    // No descriptors: every selector that is not null, and every INT n, is #GP.
-    loadTableRaw(core, A.GDTR, 0, 0, 0, 0, 0);
+    // Of selectors, those of Linux's GDT for user mode; every INT n is #GP.
+    loadTableRaw(core, A.GDTR, 0, GDT_LINEAR_LO, -1, GDT_BYTES - 1, 0);
     loadTableRaw(core, A.IDTR, 0, 0, 0, 0, 0);
     // A task without an I/O permission map: every port is #GP.
     loadTableRaw(core, A.TR, 0, 0, 0, 0x67, ATTR_TSS_BUSY);
@@ -164,6 +179,17 @@ export class Subject {
     set(3, (CODE_PAGE >>> 21) & 511, 4);
     set(3, (DATA >>> 21) & 511, 5);
     for (let page = 0; page < DATA_BYTES / A.PAGE_SIZE; page++) set(5, page, DATA_FRAME + page);
+    for (const [table, index] of [
+      [1, 511],
+      [6, 511],
+      [7, 511],
+      [8, 0],
+    ] as const)
+      u32[this.entry(table, index)] = ((table === 1 ? 6 : table + 1) * A.PAGE_SIZE) | PTE_SUPERVISOR;
+    for (const [selector, lo, hi] of GDT) {
+      u32[this.entry(GDT_FRAME, selector >>> 3)] = lo;
+      u32[this.entry(GDT_FRAME, selector >>> 3) + 1] = hi;
+    }
   }
 
   /** Puts the code of `v` into code frame `n` (below BATCH). */

@@ -8,7 +8,7 @@ import { FX_BYTES } from "../../src/conformance/vector.ts";
 import { type Group, generate, groupOf, newWorld, type World } from "./generate.ts";
 import { spoilVex } from "./generate-vex.ts";
 import type { Random } from "./random.ts";
-import { type Outcome, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
+import { CODE_PAGE, type Outcome, type Vector, WINDOW, WINDOW_BYTES } from "./vector.ts";
 
 /**
  * What user mode can't show of the processor alone: the answer is time, chance, the machine's identity, an emulation by the
@@ -36,11 +36,52 @@ const TF_BIT = 1;
 const ID_BYTE = 2;
 const ID_BIT = 0x20;
 
+/** Selectors for user mode that every Linux has: 32-bit code, data, 64-bit code; null ones, and those of the kernel. */
+const KNOWN = [0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0, 3, 8, 0x10, 0x18, 0x40];
+const GOOD_CODE = [0x33, 0x33, 0x33, 0x23];
+/** Bits of RFLAGS that a return may load: neither TF nor ID, which the tracer would see or keep. */
+const RETURN_FLAGS = 0x4cfd7;
+
+/** Gives `v` selectors that lead somewhere. @returns false if it has no place for them */
+function knownSelectors(r: Random, name: string, text: string, v: Vector): boolean {
+  const word = (at: number, bytes: number, value: number): void => {
+    for (let k = 0; k < bytes; k++) v.mem[at + k] = k < 6 ? Math.trunc(value / 2 ** (8 * k)) & 0xff : 0;
+  };
+  // SS loses the single step with which the host is traced.
+  if (/ MOV S,/.test(text) && /\/2/.test(text)) return false;
+  if (name === "LSS") return false;
+  const inWindow = (at: number, bytes: number): boolean => at >= 0 && at + bytes <= WINDOW_BYTES;
+  if (name === "RETF" || name === "IRET") {
+    const bytes = v.code.some((byte) => (byte & 0xf8) === 0x48) ? 8 : v.code.includes(0x66) ? 2 : 4;
+    const at = Number(v.gpr[4]!) - WINDOW;
+    if (!inWindow(at, 5 * bytes)) return false;
+    const near = bytes === 2 ? r.below(0x8000) : CODE_PAGE + r.below(0x200);
+    const frame = [near, r.pick(r.chance(85) ? GOOD_CODE : KNOWN)];
+    if (name === "IRET")
+      frame.push((r.u32() & RETURN_FLAGS) | 2, WINDOW + r.below(200), r.chance(85) ? 0x2b : r.pick(KNOWN));
+    for (const [n, value] of frame.entries()) word(at + n * bytes, bytes, value);
+    return true;
+  }
+  if (text.includes("POP ")) {
+    const at = Number(v.gpr[4]!) - WINDOW;
+    if (!inWindow(at, 8)) return false;
+    word(at, 2, r.pick(KNOWN));
+    return true;
+  }
+  // Far pointers and selectors in memory: all of the window holds one at every second place.
+  const selector = r.pick(KNOWN);
+  if (v.code[v.code.length - 1]! >= 0xc0) for (let n = 0; n < 16; n++) if (n !== 4) v.gpr[n] = BigInt(selector);
+  if (/MOV S,|LAR|LSL|VERR|VERW|LFS|LGS/.test(text)) for (let at = 0; at < WINDOW_BYTES; at += 2) word(at, 2, selector);
+  else return false;
+  return true;
+}
+
 /** Makes a vector safe for the host and independent of its tables. @returns false if it can't be. */
 function adapt(r: Random, row: number, v: Vector): boolean {
   const name = MNEMONIC_NAMES[ROW_MN[row]!]!;
   const text = ROW_TEXT[row]!;
   const selector = SELECTORS.test(name) || / MOV S,|POP [FG]S/.test(text);
+  if (selector && r.chance(40) && knownSelectors(r, name, text, v)) return true;
   if (selector) {
     if (r.chance(30)) {
       v.mem.fill(0);

@@ -143,6 +143,12 @@ ins.amd = hostIsAmd() ? 1 : 0;
 
 /** Sets registers (or patches the displacement) so that the memory operand lies in the window. */
 function steer(r: Random, code: Uint8Array, gpr: bigint[], codeSize: CodeSize): void {
+  // The address stands in the instruction, all of it.
+  if (ins.kind.includes(I.OP_MOFFS) && r.chance(90)) {
+    const at = windowOf(codeSize) + r.below(WINDOW_BYTES - 8);
+    for (let k = 0; k < ins.addrSize; k++) code[ins.length - ins.addrSize + k] = k < 4 ? (at >>> (8 * k)) & 0xff : 0;
+    return;
+  }
   const memory = [0, 1, 2, 3].find((i) => ins.kind[i] === I.OP_MEM);
   if (memory === undefined) return;
   const size = ins.size[memory]!;
@@ -301,6 +307,12 @@ export function generate(r: Random, row: number, size: CodeSize = 64, world: Wor
   const fpu = (flags & (I.ROW_X87 | I.ROW_MMX | I.ROW_SSE | I.ROW_AVX)) !== 0 || name.startsWith("FX");
   if (fpu && world === null) setNumbers(r, mem, 0, WINDOW_BYTES);
   if (world !== null && !r.chance(world.thrift)) refreshOperand(r, mem, gpr, fpu);
+  if (name === "RET" && size === 64 && r.chance(70)) {
+    const at = Number(gpr[4]! - BigInt(window));
+    new DataView(mem.buffer).setBigUint64(at, startOf(size) + BigInt(r.below(256)), true);
+  }
+  // Most values of MXCSR are refused.
+  if (/^V?LDMXCSR$/.test(name) && r.chance(80)) for (let at = 0; at < WINDOW_BYTES; at++) if (at % 4 > 1) mem[at] = 0;
   if (/^SH[LR]D$/.test(name) && ins.size[0] === 2) {
     // More than 16 bits of 16: the result differs between vendors.
     const count = ins.kind[2] === I.OP_IMM ? ins.immLo : Number(gpr[1]! & 0xffn);
