@@ -121,6 +121,11 @@ export function push(b: BlockBuilder, size: number, a: number): void {
   addTo(b, stackSize(b), S_RSP, -size);
 }
 
+/** Checks the stack segment for a push of `size` bytes to come, where its fault goes before another. */
+export function checkPush(b: BlockBuilder, size: number): void {
+  stackAddress(b, S_RSP, -size, size, true);
+}
+
 /** d = the `size` bytes at the top of the stack, zero-extended; rSP stays. */
 export function loadTop(b: BlockBuilder, size: number, d: number): void {
   stackAddress(b, S_RSP, 0, size, false);

@@ -5,7 +5,7 @@ import * as MN from "../decode/mnemonics.ts";
 import { isAmd } from "../system/cpu-model.ts";
 import { type BlockBuilder, defineLifter, type Lifter, sizeIndex } from "./builder.ts";
 import { GATE_ALWAYS, GATE_NONZERO, GATE_ZERO, HELPER_BRANCH16, HELPER_NEAR_TARGET } from "./helpers-misc.ts";
-import { isMemory, loadTop, push, setSum, slotOf, stackSize, zeroExtend } from "./lift-common.ts";
+import { checkPush, isMemory, loadTop, push, setSum, slotOf, stackSize, zeroExtend } from "./lift-common.ts";
 import * as U from "./uop.ts";
 
 /** Displacement of a relative branch from the block's first byte. */
@@ -101,6 +101,8 @@ defineLifter((b, ins) => {
     return;
   }
   const a = relative ? S_ZERO : indirectTarget(b, ins);
+  // The stack's limit is looked at before that of the target (asked of an AMD EPYC).
+  if (mayExceedLimit(b, ins)) checkPush(b, ins.opSize);
   if (relative) checkRelative(b, ins, GATE_ALWAYS, S_ZERO);
   else checkTarget(b, ins, a, 0, GATE_ALWAYS, S_ZERO);
   b.emit(b.is64 ? U.U_LEA64 : U.U_LEA32, S_T0, S_RIPBASE, S_ZERO, S_ZERO, 0, b.next, 0);
