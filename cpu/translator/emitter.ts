@@ -16,7 +16,7 @@ import {
   V128,
 } from "../emit/emitter.ts";
 import { fetchEntry, stamp } from "../interpreter/generate.ts";
-import { SLOTLESS_HELPERS } from "../uops/helpers.ts";
+import { BASE_HELPERS, SLOTLESS_HELPERS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
 import { FlagEmitter, type FlagLocals, type KnownFlags, NOTHING } from "./flags.ts";
 import type { Page } from "./region.ts";
@@ -345,6 +345,12 @@ export class TranslatorEmitter extends FlagEmitter {
         w.mem(MEM.i64_load, A.SLOTS + n * 8);
         this.write(n << 3, 3, true);
       }
+    if (BASE_HELPERS.has(number)) {
+      const slot = this.slotOf("a");
+      w.i32(0);
+      w.mem(MEM.i64_load, A.SLOTS + slot);
+      this.write(slot, 3, true);
+    }
     if (slots !== 0) this.wordsFromMemory();
   }
 

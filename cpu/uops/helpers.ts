@@ -17,6 +17,8 @@ export const HELPER_NAMES: string[] = [];
 
 /** Helpers that neither read nor write slots and flags: translated code need not put them in memory for the call. */
 export const SLOTLESS_HELPERS: Set<number> = new Set();
+/** Helpers that write the segment base in slot a: translated code takes it from memory again. */
+export const BASE_HELPERS: Set<number> = new Set();
 
 export function defineHelper(name: string, helper: Helper): number {
   HELPERS.push(helper);

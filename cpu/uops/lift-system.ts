@@ -96,7 +96,7 @@ import { syscall, sysenter, sysexit, sysret } from "../system/syscall.ts";
 import { highWord, lowWord, readTsc, setEdxEax } from "../system/tsc.ts";
 import * as W from "../system/words.ts";
 import { type BlockBuilder, defineLifter, gprSlot, LIFTERS, type Lifter, sizeIndex } from "./builder.ts";
-import { defineHelper } from "./helpers.ts";
+import { BASE_HELPERS, defineHelper } from "./helpers.ts";
 import { addTo, isMemory, loadTop, push, stackSize } from "./lift-common.ts";
 import { defineSystemForm, FORM_MOV_CR, FORM_MOV_DR, FORM_MOV_TO_SREG, FORM_POP_SREG } from "./system-forms.ts";
 import * as U from "./uop.ts";
@@ -593,6 +593,7 @@ const HELPER_WRITE_BASE: number = defineHelper("WRFSBASE", (core, u) => {
   setSlot(core, fieldA(core, u), lo(core, from), high);
   return U.H_OK;
 });
+BASE_HELPERS.add(HELPER_WRITE_BASE);
 const baseLifter =
   (helper: number, base: number): Lifter =>
   (b, ins) =>

@@ -5,7 +5,7 @@ import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { type BlockRunner, type Engine, makeInterpreter } from "../../../cpu/run.ts";
 import { Translator } from "../../../cpu/translator/translator.ts";
-import { BareCore, type BareFault, CODE } from "../../support/bare-core.ts";
+import { BareCore, type BareFault, CODE, DATA } from "../../support/bare-core.ts";
 import { type Program, programs } from "./programs.ts";
 
 const interpreter = new BareCore(makeInterpreter);
@@ -91,6 +91,33 @@ describe("interpreter, translator and reference", () => {
 
   it("agree on plain 64-bit code that repeats, which is translated", () => {
     fc.assert(fc.property(programs(64, 3, 25, true), agree), { numRuns: RUNS, reporter });
+  });
+
+  it("agree on bases of segments that a loop writes, exchanges and uses", () => {
+    // CR4.FSGSBASE; then for ever: wrgsbase rsi; swapgs; wrgsbase rdi; rcx = gs:0; swapgs; rdx += gs:0; wrfsbase rdi; rbx += fs:0; rsi++, rdi++
+    const instructions = [
+      "0f 20 e0",
+      "0d 00 00 01 00",
+      "0f 22 e0",
+      "f3 48 0f ae de",
+      "0f 01 f8",
+      "f3 48 0f ae df",
+      "65 48 8b 0c 25 00 00 00 00",
+      "0f 01 f8",
+      "65 48 03 14 25 00 00 00 00",
+      "f3 48 0f ae d7",
+      "64 48 03 1c 25 00 00 00 00",
+      "48 ff c6",
+      "48 ff c7",
+      "eb c8",
+    ].map((text) => text.split(" ").map((byte) => Number.parseInt(byte, 16)));
+    const starts = [0];
+    for (const bytes of instructions) starts.push(starts.at(-1)! + bytes.length);
+    const code = Uint8Array.from(instructions.flat());
+    const registers = Array.from({ length: 16 }, (_, n) =>
+      BigInt(n === 6 ? DATA : n === 7 ? DATA + 64 : n === 4 ? DATA + 0x3000 : 0),
+    );
+    agree({ bits: 64, code, starts, options: { bits: 64, cpl: 0, registers, start: 0 }, slice: CYCLES, text: "" });
   });
 
   it("did translate what the programs repeat", () => {
