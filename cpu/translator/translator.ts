@@ -1,7 +1,7 @@
 /**
  * The translator: warm blocks become regions, regions become WebAssembly functions, several to a module. Blocks count their
  * entries down in the interpreter; the one that reaches zero is the entry of a new region. A translation is dropped when
- * the bytes of any of its blocks change, and all are when their code has grown past a bound.
+ * the bytes of any of its blocks change, and all are when what they hold has grown past a bound.
  */
 import { FIXED_PAGES } from "../arena.ts";
 import type { Core } from "../core.ts";
@@ -26,8 +26,10 @@ const PATIENCE = 24;
 const URGENT = 1500;
 /** Calls of a translation by the dispatcher before it is made anew, with calls followed: that costs milliseconds, a call some nanoseconds. */
 const CALLS = 100_000;
-/** Most WebAssembly code, bytes, that translations may have at once. */
-const CODE_BOUND: number = 24 << 20;
+/** Most that translations may keep alive at once, bytes: WebAssembly code, and MODULE_BYTES for each module. */
+const CODE_BOUND: number = 64 << 20;
+/** What V8 holds for a module of one small function, measured: more than most functions' code. */
+export const MODULE_BYTES: number = 32 << 10;
 
 /** How eager the translator is. Tests make it translate what has run twice; no run depends on these numbers. */
 export interface Tuning {
@@ -35,7 +37,7 @@ export interface Tuning {
   readonly batch: number;
   readonly patience: number;
   readonly calls: number;
-  /** Bytes of WebAssembly code. */
+  /** As CODE_BOUND. */
   readonly bound: number;
 }
 const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, calls: CALLS, bound: CODE_BOUND };
@@ -49,12 +51,19 @@ export interface TranslationCounts {
   flushes: number;
 }
 
+/** A compiled module: all of it stays in memory as long as one of its functions may be called. */
+interface Module {
+  readonly bytes: number;
+  live: number;
+}
+
 interface Translation {
   readonly records: readonly number[];
   readonly bytes: number;
   /** Formed with the limits LARGE. */
   readonly large: boolean;
-  /** Index in the table; -1 while it waits to be compiled. */
+  /** Null while it waits to be compiled; its index in the table is then -1. */
+  module: Module | null;
   index: number;
   dropped: boolean;
 }
@@ -75,8 +84,10 @@ export class Translator {
   private readonly entries: Map<number, Translation> = new Map();
   private readonly live: Set<Translation> = new Set();
   private readonly freeIndices: number[] = [];
-  /** Bytes of WebAssembly code of live translations. */
+  /** Bytes of WebAssembly code that is held: of modules that are not dropped as a whole, and of what waits. */
   codeBytes = 0;
+  /** Modules that are held. */
+  private modules = 0;
   /** Counters for reports: functions made, bytes of their code, modules, functions of several pages, translations dropped, times that everything was. */
   readonly counts: TranslationCounts = {
     functions: 0,
@@ -117,7 +128,7 @@ export class Translator {
     this.profile?.note("translate", from);
     if (region === null || function_ === null) return;
     const { code, hints } = function_;
-    if (this.codeBytes + code.length > this.tuning.bound) this.flush();
+    if (this.held + code.length + MODULE_BYTES > this.tuning.bound) this.flush();
     this.remember(region, code, hints, large);
     if (this.waiting.length >= this.tuning.batch) this.install();
   }
@@ -127,11 +138,17 @@ export class Translator {
     if (this.waiting.length > 0 && ++this.waited >= this.tuning.patience) this.install();
   }
 
+  /** Bytes that count against the bound. */
+  get held(): number {
+    return this.codeBytes + this.modules * MODULE_BYTES;
+  }
+
   private remember(region: Region, code: Uint8Array, hints: number[], large: boolean): void {
     const translation: Translation = {
       records: [...new Set(region.blocks.map((b) => b.record))],
       bytes: code.length,
       large,
+      module: null,
       index: -1,
       dropped: false,
     };
@@ -150,6 +167,7 @@ export class Translator {
     if (region.pages.length > 1) this.counts.severalPages++;
     this.live.add(translation);
     this.codeBytes += code.length;
+    this.counts.bytes += code.length;
     this.waiting.push({ translation, code, hints });
   }
 
@@ -196,6 +214,8 @@ export class Translator {
       env: { ...this.imports() },
     });
     const { table } = this.environment;
+    const held: Module = { bytes: batch.reduce((sum, { code }) => sum + code.length, 0), live: batch.length };
+    this.modules++;
     batch.forEach(({ translation }, n) => {
       const entry = translation.records[0]!;
       const before = this.entries.get(entry);
@@ -204,6 +224,7 @@ export class Translator {
       const index = this.freeIndices.pop() ?? table.grow(1);
       table.set(index, instance.exports[`f${n}`]);
       translation.index = index;
+      translation.module = held;
       const { i32, f64 } = this.core;
       i32[(entry + BLOCK_HEAT) >>> 2] = -1 - index;
       i32[(entry + BLOCK_CALLS) >>> 2] = translation.large ? 0 : this.tuning.calls;
@@ -211,7 +232,6 @@ export class Translator {
     });
     this.counts.functions += batch.length;
     this.counts.modules++;
-    this.counts.bytes += batch.reduce((sum, { code }) => sum + code.length, 0);
     this.profile?.note("compile", from);
   }
 
@@ -228,7 +248,7 @@ export class Translator {
     if (translation.dropped) return;
     translation.dropped = true;
     this.live.delete(translation);
-    this.codeBytes -= translation.bytes;
+    this.release(translation);
     this.counts.dropped++;
     if (translation.index >= 0) {
       // The dispatcher must not find it any more, nor run on in it.
@@ -246,6 +266,14 @@ export class Translator {
       const list = this.byRecord.get(record)!;
       list.splice(list.indexOf(translation), 1);
       if (list.length === 0) this.byRecord.delete(record);
+    }
+  }
+
+  private release({ module, bytes }: Translation): void {
+    if (module === null) this.codeBytes -= bytes;
+    else if (--module.live === 0) {
+      this.codeBytes -= module.bytes;
+      this.modules--;
     }
   }
 
