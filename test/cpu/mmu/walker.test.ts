@@ -366,4 +366,24 @@ describe("flushes", () => {
     core.i32[A.MODE >>> 2]! |= MODE_STEP;
     expect(write(core, 0x5044n)).toBe(H_OK);
   });
+
+  it.each([1, 2, 3, 4])(
+    "FRAME_CODE takes all write tags of a frame that has %d, also where others were before",
+    (count) => {
+      const pages = [0x5000n, 0x6000n, 0x7000n, 0x8000n];
+      // What lies 16 MiB apart has the same entry.
+      for (const page of pages) {
+        tables.map(page, 0x300000, P | W | U);
+        tables.map(page + 0x1000000n, 0x400000, P | W | U);
+      }
+      enterLong(core, ROOT);
+      const tag = (page: bigint): number =>
+        core.i32[(core.i32[A.TLB_BASE >>> 2]! + (Number(page >> 12n) << A.TLB_ENTRY_SHIFT) + A.TLB_WRITE) >>> 2]!;
+      // Every entry leads to the frame, then every one elsewhere, then `count` of them to the frame again.
+      for (const page of [...pages, ...pages.map((page) => page + 0x1000000n), ...pages.slice(0, count)])
+        expect(write(core, page)).toBe(H_OK);
+      setFrameAttribute(core, 0x300, A.FRAME_CODE);
+      expect(pages.map((page) => tag(page) !== 0)).toEqual(pages.map((_, n) => n >= count));
+    },
+  );
 });
