@@ -157,6 +157,23 @@ const ALLOWED: readonly boolean[] = [true, true, true, false, true, false, false
 /** The byte of the operand that such an earlier candidate overlaps, counted from the nearest one. */
 const OVERLAP: readonly number[] = [0, 1, 2, 2, 3, 3, 3, 3];
 
+/** The first position from `at` on whose byte is E8 or E9, or one past `limit`. Four bytes at a time: a thirtieth of them are. */
+function nextBranch(b: Uint8Array, words: Int32Array, from: number, limit: number): number {
+  for (let at = from; at <= limit; at++) {
+    if ((at & 3) === 0) {
+      let word = at >> 2;
+      // A byte that is E8 or E9 becomes 0, and a byte that is 0 borrows.
+      for (; word < words.length; word++) {
+        const x = (words[word]! & 0xfefefefe) ^ 0xe8e8e8e8;
+        if (((x - 0x01010101) & ~x & 0x80808080) !== 0) break;
+      }
+      at = word << 2;
+    }
+    if ((b[at]! & 0xfe) === 0xe8 || at > limit) return at;
+  }
+  return limit + 1;
+}
+
 /**
  * Undoes the x86 branch filter in place: the encoder made the operands of CALL (E8) and JMP (E9) absolute. It tracked
  * candidate opcodes within the previous bytes in a mask, to leave alone what is probably an operand of another one.
@@ -168,11 +185,10 @@ function decodeX86(b: Uint8Array, from: number, to: number, startOffset: number)
   let mask = 0;
   let last = from - 5;
   let at = from;
-  while (at <= limit) {
-    if ((b[at]! & 0xfe) !== 0xe8) {
-      at++;
-      continue;
-    }
+  const words = new Int32Array(b.buffer, b.byteOffset, b.length >>> 2);
+  for (;;) {
+    at = nextBranch(b, words, at, limit);
+    if (at > limit) return;
     const gap = at - last;
     last = at;
     if (gap > 5) mask = 0;
