@@ -30,12 +30,15 @@ function setV8Flags(): void {
   if (isV8From(BUDGET)) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
 }
 
-/** What `compile` compiles is optimised at once, in V8's threads, and not when it has run for a while. */
-function optimisingAtOnce(compile: () => void): void {
+/** V8 compiles functions when they are called, and optimises them when they have run for a while. */
+const LAZINESS: readonly string[] = ["wasm-lazy-compilation", "wasm-dynamic-tiering"];
+
+/** What `compile` compiles is compiled and optimised at once, in V8's threads. */
+function withoutLaziness(compile: () => void): void {
   if (!isV8From(BUDGET)) return;
-  setFlagsFromString("--no-wasm-dynamic-tiering");
+  for (const flag of LAZINESS) setFlagsFromString(`--no-${flag}`);
   compile();
-  setFlagsFromString("--wasm-dynamic-tiering");
+  for (const flag of LAZINESS) setFlagsFromString(`--${flag}`);
 }
 
 /** How much nicer V8's threads are than the one that runs the machine. */
@@ -60,6 +63,6 @@ export async function loadMachineFactory(timed: boolean): Promise<MachineFactory
   setV8Flags();
   letCompilersYield();
   const { Machine, interpreterModule } = await import("../machine/machine.ts");
-  optimisingAtOnce(() => interpreterModule(timed));
+  withoutLaziness(() => interpreterModule(timed));
   return Machine;
 }
