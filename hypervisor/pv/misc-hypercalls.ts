@@ -14,7 +14,7 @@ import { COST_MULTICALL_ENTRY } from "../hypercalls/costs.ts";
 import { RESTART } from "../hypercalls/dispatch.ts";
 import { fixSelector } from "./check-descriptor.ts";
 import { inKernel } from "./guest-mode.ts";
-import { readGuestWords, writeGuestWords } from "./guest-words.ts";
+import { addressOk, readGuestWords, writeGuestWords } from "./guest-words.ts";
 import { ARG_WORDS, callPvHypercall, definePvHypercall, KEEP_REGISTERS } from "./hypercall-table.ts";
 import { pvIret, pvIret32 } from "./iret.ts";
 import * as R from "./registers.ts";
@@ -111,6 +111,7 @@ definePvHypercall(HYPERVISOR_multicall, (vcpu, args, compat) => {
   const count = args[2]! >>> 0;
   let lo = args[0]!;
   let hi = args[1]!;
+  if (!addressOk(vcpu, lo, hi)) return -EFAULT;
   const again = (done: number): number => {
     args[0] = lo;
     args[1] = hi;

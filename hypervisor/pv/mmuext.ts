@@ -16,7 +16,7 @@ import { flushVcpu, flushVcpus, invalidateOn, invalidateVcpu } from "./flush.ts"
 import { addressOk, readGuestWords } from "./guest-words.ts";
 import { definePvHypercall } from "./hypercall-table.ts";
 import { setLdt } from "./ldt.ts";
-import { advance, chargeTables, mayAct, pageOwner, readDone, writeDone } from "./mmu-update.ts";
+import { advance, chargeTables, isEmptyContinuation, mayAct, pageOwner, readDone, writeDone } from "./mmu-update.ts";
 import { readVcpuMask } from "./vcpu-mask.ts";
 
 /** Operations between two looks at pending events. */
@@ -30,6 +30,7 @@ const MAX_LDT_ENTRIES = 8192;
 const op = new Int32Array(OP_WORDS);
 
 definePvHypercall(HYPERVISOR_mmuext_op, (vcpu, args, compat) => {
+  if (isEmptyContinuation(args)) return args[6]!;
   const caller = vcpu.domain;
   const isContinued = (args[2]! & M.MMU_UPDATE_PREEMPTED) !== 0;
   const count = args[2]! & ~M.MMU_UPDATE_PREEMPTED;

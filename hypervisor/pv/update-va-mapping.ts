@@ -2,7 +2,6 @@
 import { EFAULT, EINVAL, EPERM } from "../abi/errno.ts";
 import { HYPERVISOR_update_va_mapping, HYPERVISOR_update_va_mapping_otherdomain } from "../abi/hypercall.ts";
 import { UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_LOCAL, UVMF_TLB_FLUSH } from "../abi/mmu.ts";
-import { DOMID_IO } from "../abi/xen.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { PGT_l1_page_table } from "../memory/page-types.ts";
 import { flushVcpu, flushVcpus, invalidateOn, invalidateVcpu } from "./flush.ts";
@@ -52,7 +51,7 @@ function updateVaMapping(
   pgOwner: number,
 ): number {
   const { domain } = vcpu;
-  if (pgOwner !== DOMID_IO && !mayAct(domain, pgOwner)) return -EPERM;
+  if (!mayAct(domain, pgOwner)) return -EPERM;
   const at = ownL1Entry(vcpu, lo, hi);
   const rc = at < 0 ? -EINVAL : domain.hypervisor.pageTables.modL1(at, valueLo, valueHi, false, domain, pgOwner);
   chargeTables(vcpu, 1);

@@ -358,6 +358,9 @@ describe("requests", () => {
     c.write(FREE + 5, [4, 0xfffffff0]);
     expect(c.call(1, c.at(LIST), 0x80000000 | 0, done, 0x7ff0)).toBe(0);
     expect(c.get32(FREE + 5, 0)).toBe(0xfffffff0);
+    // Without a list it is Xen's own way to go on, and answers its last argument.
+    for (const number of [1, 26]) expect(c.call(number, 0, 0x80000000 | 0, done, 0x7ff0)).toBe(0x7ff0);
+    expect(c.call(1, 0, 0x80000001 | 0, done, 0x7ff0)).toBe(-14);
   });
 
   it("of a page that is no table are stores, if it may be written", () => {
@@ -391,6 +394,8 @@ describe("requests", () => {
     expect(c.set(L1, 200, c.entry(FREE, RWX), 0, 0x7ff0 | ((second.domid + 1) << 16))).toBe(-EPERM);
     expect(c.set(L1, 200, c.entry(FREE, RWX), 0, 0x7ff0 | (1000 << 16))).toBe(-ESRCH);
     expect(c.call(22, c.at(FREE), c.entry(FREE, RWX), 0, second.domid)).toBe(-EPERM);
+    // By address not even of DOMID_IO, whatever the entry (xsm_update_va_mapping).
+    for (const entry of [c.entry(FREE, RWX), 0n]) expect(c.call(22, c.at(FREE), entry, 0, 0x7ff1)).toBe(-EPERM);
   });
 });
 
