@@ -16,6 +16,7 @@ const I8X16_SHUFFLE = 0x0d;
 const I8X16_SWIZZLE = 0x0e;
 const I8X16_SPLAT = 0x0f;
 const I32X4_SPLAT = 0x11;
+const I32X4_REPLACE_LANE = 0x1c;
 const I8X16_BITMASK = 0x64;
 const I8X16_SUB = 0x71;
 const I8X16_ADD = 0x6e;
@@ -97,6 +98,30 @@ const UNPACK: Partial<Record<U.VOp, number[]>> = {
   unpackhqdq: unpackLanes(8, true),
 };
 
+/** Products of twice the size: of the low and of the high elements of a and b. */
+const PRODUCTS: Partial<Record<U.VOp, readonly [low: number, high: number]>> = {
+  mulhw: [0xbc, 0xbd],
+  mulhuw: [0xbe, 0xbf],
+};
+/** Of dwords, the low two. */
+const LOW_PRODUCTS: Partial<Record<U.VOp, number>> = { muldq: 0xdc, muludq: 0xde };
+/** The high words of eight dwords; the even dwords, first. */
+const HIGH_WORDS: readonly number[] = Array.from({ length: 16 }, (_, i) => (i >> 1) * 4 + 2 + (i & 1));
+const EVEN_DWORDS: readonly number[] = shuffleOfDwords(0b1000, 0);
+
+/** Byte selectors of four dwords by an immediate of 2 bits each, the last two from the vector whose bytes begin at `second`. */
+function shuffleOfDwords(imm: number, second: number): number[] {
+  return Array.from({ length: 16 }, (_, i) => {
+    const lane = i >> 2;
+    return ((imm >> (lane * 2)) & 3) * 4 + (i & 3) + (lane < 2 ? 0 : second);
+  });
+}
+
+function shuffle(w: Assembler, lanes: readonly number[]): void {
+  w.simd(I8X16_SHUFFLE);
+  for (const lane of lanes) w.byte(lane);
+}
+
 function emitBinary(e: Emitter, op: U.VOp): void {
   const { w } = e;
   e.openVector("d");
@@ -113,15 +138,26 @@ function emitBinary(e: Emitter, op: U.VOp): void {
     w.simd(I8X16_SPLAT);
     w.simd(V128_AND);
     w.simd(I8X16_SWIZZLE);
+  } else if (PRODUCTS[op] !== undefined) {
+    for (const product of PRODUCTS[op]) {
+      e.getVector("a");
+      e.getVector("b");
+      w.simd(product);
+    }
+    shuffle(w, HIGH_WORDS);
+  } else if (LOW_PRODUCTS[op] !== undefined) {
+    for (const field of ["a", "b"] as const) {
+      e.getVector(field);
+      e.getVector(field);
+      shuffle(w, EVEN_DWORDS);
+    }
+    w.simd(LOW_PRODUCTS[op]);
   } else {
     e.getVector("a");
     e.getVector("b");
     const direct = DIRECT[op];
     if (direct !== undefined) w.simd(direct);
-    else {
-      w.simd(I8X16_SHUFFLE);
-      for (const lane of UNPACK[op]!) w.byte(lane);
-    }
+    else shuffle(w, UNPACK[op]!);
   }
   e.closeVector();
 }
@@ -169,6 +205,15 @@ function emitByteShift(e: Emitter, left: boolean): void {
 /** PSHUFD: four 2-bit selectors of imm become byte indices of a swizzle. */
 function emitShuffleDwords(e: Emitter): void {
   const { w, l } = e;
+  const known = e.knownImm();
+  if (known !== null) {
+    e.openVector("d");
+    e.getVector("a");
+    e.getVector("a");
+    shuffle(w, shuffleOfDwords(known, 0));
+    e.closeVector();
+    return;
+  }
   e.imm();
   w.op(OP.i32_wrap_i64);
   w.set(l.i);
@@ -187,10 +232,41 @@ function emitShuffleDwords(e: Emitter): void {
     w.byte(0x6c);
     w.i32(0x03020100);
     w.op(OP.i32_add);
-    w.simd(0x1c);
+    w.simd(I32X4_REPLACE_LANE);
     w.byte(lane);
   }
   w.simd(I8X16_SWIZZLE);
+  e.closeVector();
+}
+
+/** SHUFPS. */
+function emitShufflePair(e: Emitter): void {
+  const { w, l } = e;
+  const known = e.knownImm();
+  e.openVector("d");
+  if (known !== null) {
+    e.getVector("a");
+    e.getVector("b");
+    shuffle(w, shuffleOfDwords(known, 16));
+  } else {
+    e.imm();
+    w.op(OP.i32_wrap_i64);
+    w.set(l.i);
+    zeroVector(w);
+    for (let lane = 0; lane < 4; lane++) {
+      e.vectorAddress(lane < 2 ? "a" : "b");
+      w.get(l.i);
+      w.i32(lane * 2);
+      w.op(OP.i32_shr_u);
+      w.i32(3);
+      w.op(OP.i32_and);
+      w.i32(2);
+      w.op(OP.i32_shl, OP.i32_add);
+      w.mem(MEM.i32_load, A.XMM);
+      w.simd(I32X4_REPLACE_LANE);
+      w.byte(lane);
+    }
+  }
   e.closeVector();
 }
 
@@ -369,6 +445,7 @@ export function installVector(table: EmitTable): void {
   table[U.U_VBYTESHL] = (e) => emitByteShift(e, true);
   table[U.U_VBYTESHR] = (e) => emitByteShift(e, false);
   table[U.U_VSHUFD] = (e) => emitShuffleDwords(e);
+  table[U.U_VSHUFPS] = (e) => emitShufflePair(e);
   table[U.U_VMOVMSKB] = (e) => {
     e.open("d");
     byteSigns(e, 0);

@@ -104,6 +104,10 @@ export abstract class Emitter {
   abstract callHelper(number: number): void;
   /** The same with the number in the record's imm. */
   abstract callImmHelper(): void;
+  /** The record's imm, where that is known when code is made. */
+  knownImm(): number | null {
+    return null;
+  }
   /** Calls exact.ts's function with its operands on the stack. */
   abstract callExact(): void;
   /** Pushes the TLB base (i32) and the context (i64). */

@@ -60,8 +60,6 @@ function dwords(name: string, f: (a: number, b: number) => number): number {
   });
 }
 
-export const HELPER_PMULHW: number = words("PMULHW", (a, b) => (a * b) >> 16);
-export const HELPER_PMULHUW: number = words("PMULHUW", (a, b) => ((a & 0xffff) * (b & 0xffff)) / 65536);
 export const HELPER_PMULHRSW: number = words("PMULHRSW", (a, b) => (((a * b) >> 14) + 1) >> 1);
 export const HELPER_PABSB: number = bytes("PABSB", (_, b) => Math.abs(b));
 export const HELPER_PABSW: number = words("PABSW", (_, b) => Math.abs(b));
@@ -70,40 +68,6 @@ const sign = (a: number, b: number): number => (b < 0 ? -a : b === 0 ? 0 : a);
 export const HELPER_PSIGNB: number = bytes("PSIGNB", sign);
 export const HELPER_PSIGNW: number = words("PSIGNW", sign);
 export const HELPER_PSIGND: number = dwords("PSIGND", sign);
-
-// ---- multiplication of 32 by 32 bits ------------------------------------------------------------------------------
-
-/** High 32 bits of the unsigned product. */
-function mulHighUnsigned(a: number, b: number): number {
-  const al = a & 0xffff;
-  const ah = a >>> 16;
-  const bl = b & 0xffff;
-  const bh = b >>> 16;
-  const middle = ah * bl + ((al * bl) >>> 16);
-  const other = al * bh + (middle & 0xffff);
-  return (ah * bh + Math.trunc(middle / 65536) + other / 65536) | 0;
-}
-
-/** d = products of the even dwords, 64 bits each. */
-function widening(name: string, isSigned: boolean): number {
-  return defineVectorHelper(name, (core, u) => {
-    const { i32 } = core;
-    const d = vectorAt(core, u, D) >>> 2;
-    const a = vectorAt(core, u, A) >>> 2;
-    const b = vectorAt(core, u, B) >>> 2;
-    for (let i = 0; i < 4; i += 2) {
-      const x = i32[a + i]!;
-      const y = i32[b + i]!;
-      let hi = mulHighUnsigned(x, y);
-      if (isSigned) hi -= (x < 0 ? y : 0) + (y < 0 ? x : 0);
-      i32[d + i] = Math.imul(x, y);
-      i32[d + i + 1] = hi;
-    }
-    return H_OK;
-  });
-}
-export const HELPER_PMULUDQ: number = widening("PMULUDQ", false);
-export const HELPER_PMULDQ: number = widening("PMULDQ", true);
 
 // ---- sums -----------------------------------------------------------------------------------------------------------
 

@@ -63,17 +63,6 @@ export const HELPER_PSHUFW: number = defineVectorHelper("PSHUFLW, PSHUFHW", (cor
   return H_OK;
 });
 
-export const HELPER_SHUFPS: number = defineVectorHelper("SHUFPS", (core, u) => {
-  const d = vectorAt(core, u, D);
-  copyOperands(core, u);
-  const imm = core.u8[u + C]!;
-  for (let i = 0; i < 4; i++) {
-    const lane = (imm >> (i * 2)) & 3;
-    core.i32[(d >>> 2) + i] = i < 2 ? first32[lane]! : second32[lane]!;
-  }
-  return H_OK;
-});
-
 export const HELPER_SHUFPD: number = defineVectorHelper("SHUFPD", (core, u) => {
   const d = vectorAt(core, u, D);
   copyOperands(core, u);

@@ -45,8 +45,10 @@ const ELEMENTS: Readonly<Record<string, (x: bigint, y: bigint, bits: number) => 
   maxs: most,
   avg: (x, y) => (x + y + 1n) >> 1n,
   mull: (x, y) => x * y,
+  mulh: (x, y, bits) => (x * y) >> BigInt(bits),
+  mulhu: (x, y, bits) => (x * y) >> BigInt(bits),
 };
-const SIGNED: ReadonlySet<string> = new Set(["adds", "subs", "cmpgt", "mins", "maxs"]);
+const SIGNED: ReadonlySet<string> = new Set(["adds", "subs", "cmpgt", "mins", "maxs", "mulh"]);
 
 /** Interleaves the elements of the low (PUNPCKL..) or high halves: d's first. */
 function unpack(bits: number, high: boolean): Binary {
@@ -80,6 +82,10 @@ function binary(name: U.VOp): Binary {
           const product = (k: number): bigint => signed(16, lane(d, 16, k)) * signed(16, lane(a, 16, k));
           return product(2 * i) + product(2 * i + 1);
         });
+    case "muldq":
+      return (d, a) => build(64, (i) => signed(32, lane(d, 64, i)) * signed(32, lane(a, 64, i)));
+    case "muludq":
+      return (d, a) => build(64, (i) => lane(d, 32, 2 * i) * lane(a, 32, 2 * i));
     case "packsswb":
       return pack(8, true);
     case "packssdw":
@@ -139,6 +145,15 @@ function installShifts(table: EvaluateTable): void {
   };
   table[U.U_VBYTESHR] = (m, u) => {
     m.setVector(m.d(u), m.vector(m.a(u)) >> (m.imm(u) * 8n));
+    return U.H_OK;
+  };
+  table[U.U_VSHUFPS] = (m, u) => {
+    const [a, b] = [m.vector(m.a(u)), m.vector(m.b(u))];
+    const order = Number(low(8, m.imm(u)));
+    m.setVector(
+      m.d(u),
+      build(32, (i) => lane(i < 2 ? a : b, 32, (order >> (2 * i)) & 3)),
+    );
     return U.H_OK;
   };
   table[U.U_VSHUFD] = (m, u) => {

@@ -195,6 +195,9 @@ export class TranslatorEmitter extends FlagEmitter {
   imm(): void {
     this.w.i64(this.i32[(this.at + 12) >>> 2]!);
   }
+  override knownImm(): number {
+    return this.i32[(this.at + 12) >>> 2]!;
+  }
   imm64(): void {
     const low = this.i32[(this.at + 8) >>> 2]! >>> 0;
     const high = this.i32[(this.at + 12) >>> 2]!;

@@ -114,6 +114,10 @@ const MICRO_OPS: readonly (readonly [mnemonic: number, operation: U.VOp, shape?:
   [MN.MN_PMULLW, "mullw"],
   [MN.MN_PMULLD, "mulld"],
   [MN.MN_PMADDWD, "maddwd"],
+  [MN.MN_PMULHW, "mulhw"],
+  [MN.MN_PMULHUW, "mulhuw"],
+  [MN.MN_PMULDQ, "muldq"],
+  [MN.MN_PMULUDQ, "muludq"],
   [MN.MN_PUNPCKLBW, "unpacklbw"],
   [MN.MN_PUNPCKLWD, "unpacklwd"],
   [MN.MN_PUNPCKLDQ, "unpackldq"],
@@ -143,11 +147,7 @@ for (const [mnemonic, high, low] of [
 
 /** Instructions that are one helper. */
 const HELPERS: readonly (readonly [mnemonic: number, helper: number, shape?: number])[] = [
-  [MN.MN_PMULHW, H.HELPER_PMULHW],
-  [MN.MN_PMULHUW, H.HELPER_PMULHUW],
   [MN.MN_PMULHRSW, H.HELPER_PMULHRSW],
-  [MN.MN_PMULUDQ, H.HELPER_PMULUDQ],
-  [MN.MN_PMULDQ, H.HELPER_PMULDQ],
   [MN.MN_PMADDUBSW, H.HELPER_PMADDUBSW],
   [MN.MN_PSADBW, H.HELPER_PSADBW],
   [MN.MN_PABSB, H.HELPER_PABSB],
@@ -164,10 +164,13 @@ const HELPERS: readonly (readonly [mnemonic: number, helper: number, shape?: num
   [MN.MN_PHSUBSW, H.HELPER_PHSUBSW, MMX_BESIDE],
   [MN.MN_PHMINPOSUW, H.HELPER_PHMINPOSUW],
   [MN.MN_MPSADBW, H.HELPER_MPSADBW],
-  [MN.MN_SHUFPS, S.HELPER_SHUFPS],
 ];
 for (const [mnemonic, helper, shape] of HELPERS)
   defineVectorLifter(packed(call(helper), shape, mnemonic === MN.MN_MPSADBW ? 3 : 0), mnemonic);
+defineVectorLifter(
+  packed((b, d, x, y, imm) => b.emit(U.U_VSHUFPS, d, x, y, 0, 0, 0, imm)),
+  MN.MN_SHUFPS,
+);
 
 /** The immediate has a bit for each lane, or less than 8 bits for each 16 bytes: instruction, helper, its disp, bits. */
 for (const [mnemonic, helper, disp, bits] of [

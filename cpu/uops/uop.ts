@@ -274,6 +274,10 @@ export const V_OPS = [
   "mullw",
   "mulld",
   "maddwd",
+  "mulhw",
+  "mulhuw",
+  "muldq",
+  "muludq",
   "unpacklbw",
   "unpacklwd",
   "unpackldq",
@@ -306,6 +310,8 @@ export const U_VBYTESHL: number = take(1);
 export const U_VBYTESHR: number = take(1);
 /** PSHUFD: d = shuffle of a by the low 8 bits of imm. */
 export const U_VSHUFD: number = take(1);
+/** SHUFPS: d = two dwords of a and two of b, by the low 8 bits of imm. */
+export const U_VSHUFPS: number = take(1);
 /** S[d] = PMOVMSKB a, of 16 bytes and of 32. */
 export const U_VMOVMSKB: number = take(1);
 export const U_VMOVMSKB256: number = take(1);
