@@ -2,6 +2,7 @@
 
 import { FPR, FPU_CS, FPU_CW, FPU_DP, FPU_DS, FPU_IP, FPU_OP, FPU_SW, FPU_TW } from "../arena.ts";
 import { type Core, raise, VEC_AC } from "../core.ts";
+import { isCanonical } from "../mmu/walker.ts";
 import { H_OK } from "../uops/uop.ts";
 import { image, imageView, probeImage, readImage, writeImage } from "./image-io.ts";
 import { CW_ALWAYS, CW_WRITABLE, fullTagWord, initialize, refreshSummary, topOf } from "./x87-state.ts";
@@ -96,12 +97,12 @@ function unpackEnvironment(core: Core, form: number): void {
 }
 
 /** Alignment check (SDM table 6-7): what an environment is made of, not all of it, must be aligned. */
-const misaligned = (core: Core, lo: number, form: number): boolean =>
-  core.mmu.alignCheck && (lo & (form & ENV_16 ? 1 : 3)) !== 0;
+const misaligned = (core: Core, lo: number, hi: number, form: number): boolean =>
+  core.mmu.alignCheck && (lo & (form & ENV_16 ? 1 : 3)) !== 0 && isCanonical(hi);
 
 /** FNSTENV at linear hi:lo; afterwards all exceptions are masked. @returns H_* */
 export function storeEnvironment(core: Core, lo: number, hi: number, form: number): number {
-  if (misaligned(core, lo, form)) return raise(core, VEC_AC);
+  if (misaligned(core, lo, hi, form)) return raise(core, VEC_AC);
   const bytes = environmentBytes(form);
   packEnvironment(core, form);
   const r = probeImage(core, lo, hi, bytes) || writeImage(core, lo, hi, 0, bytes);
@@ -112,7 +113,7 @@ export function storeEnvironment(core: Core, lo: number, hi: number, form: numbe
 }
 
 export function loadEnvironment(core: Core, lo: number, hi: number, form: number): number {
-  if (misaligned(core, lo, form)) return raise(core, VEC_AC);
+  if (misaligned(core, lo, hi, form)) return raise(core, VEC_AC);
   const r = readImage(core, lo, hi, 0, environmentBytes(form));
   if (r !== H_OK) return r;
   unpackEnvironment(core, form);
@@ -127,7 +128,7 @@ function eachRegister(core: Core, base: number, visit: (address: number, at: num
 
 /** FNSAVE at linear hi:lo, and the initialization that follows. */
 export function saveState(core: Core, lo: number, hi: number, form: number): number {
-  if (misaligned(core, lo, form)) return raise(core, VEC_AC);
+  if (misaligned(core, lo, hi, form)) return raise(core, VEC_AC);
   const base = environmentBytes(form);
   packEnvironment(core, form);
   eachRegister(core, base, (address, at) => {
@@ -141,7 +142,7 @@ export function saveState(core: Core, lo: number, hi: number, form: number): num
 }
 
 export function restoreState(core: Core, lo: number, hi: number, form: number): number {
-  if (misaligned(core, lo, form)) return raise(core, VEC_AC);
+  if (misaligned(core, lo, hi, form)) return raise(core, VEC_AC);
   const base = environmentBytes(form);
   const r = readImage(core, lo, hi, 0, base + REGISTER_BYTES);
   if (r !== H_OK) return r;

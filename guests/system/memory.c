@@ -412,5 +412,16 @@ TESTS(alignment) {
   run(3, load);
   /* An AMD EPYC does it so, and Bochs. */
   ended("goes before a page fault", AC, 0, load_x);
+  in.gpr[RSI] = (word)room + 1;
+  run(3, save_environment);
+  ended("FNSTENV", AC, 0, save_environment_x);
+#if LONG
+  /* The EPYC again. */
+  in.gpr[RSI] = 0x7ffffffffffffff5;
+  run(3, load);
+  ended("not before an address that is not canonical", GP, 0, load_x);
+  run(3, save_environment);
+  ended("FNSTENV there", GP, 0, save_environment_x);
+#endif
   set_cr0(c0);
 }
