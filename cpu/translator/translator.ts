@@ -21,7 +21,7 @@ import { formRegion, LARGE, type Region, SMALL } from "./region.ts";
 const WARM = 6000;
 /** Regions to a module, and how many calls of the engine the first of them waits for others. */
 const BATCH = 16;
-const PATIENCE = 24;
+const PATIENCE = 160;
 /** Entries of a block that waits to be compiled before it is not let wait any more. */
 const URGENT = 1500;
 /** Calls of a translation by the dispatcher before it is made anew, with calls followed: that costs milliseconds, a call some nanoseconds. */
