@@ -40,7 +40,7 @@ export interface Tuning {
   /** As CODE_BOUND. */
   readonly bound: number;
 }
-const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, calls: CALLS, bound: CODE_BOUND };
+export const TUNING: Tuning = { warm: WARM, batch: BATCH, patience: PATIENCE, calls: CALLS, bound: CODE_BOUND };
 
 export interface TranslationCounts {
   functions: number;

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { MachineReport } from "../../src/report/schema.ts";
 import { node } from "../support/command.ts";
 import { debianGuests } from "../support/debian.ts";
-import { type GuestConfig, type GuestRun, OWN_KERNEL, RunFolder } from "../support/guest-run.ts";
+import { type GuestConfig, type GuestRun, OWN_KERNEL, RunFolder, shellSession } from "../support/guest-run.ts";
 
 const debian = await debianGuests();
 const missing = "missing" in debian ? debian.missing : undefined;
@@ -113,6 +113,25 @@ describe.skipIf(missing !== undefined)(`a boot of Linux${missing === undefined ?
       expect(await sliced("1,100,777777,1000000,12345,3000000")).toEqual(whole);
     },
     BOOT,
+  );
+
+  it(
+    "is the same in the interpreter; and as PV with two vcpus on two physical CPUs from start to poweroff",
+    async () => {
+      const cut = await folder.run([linux()], [...CUT, "--engine", "interpreter"], { report: true });
+      cut.report!.machine.engine = "translator";
+      expect(facts(cut)).toEqual(facts(first));
+      const guest = { ...linux(2), type: "pv" as const };
+      const script = shellSession(["seq 1 500 | sort -r | gzip -c | gunzip -c | wc -l", "^500"], ["poweroff -f"]);
+      const runs = [];
+      for (const engine of ["interpreter", "translator"])
+        runs.push(await folder.run([guest], ["--pcpus", "2", "--engine", engine], { script, report: true }));
+      for (const run of runs) run.report!.machine.engine = "translator";
+      expect(runs[0]!.code).toBe(0);
+      expect(runs[0]!.report!.domains[0]!.shutdownReason).toBe("poweroff");
+      expect(facts(runs[1]!)).toEqual(facts(runs[0]!));
+    },
+    2 * BOOT,
   );
 
   it(
