@@ -9,6 +9,7 @@
 import { CORE, COUNT_FLUSH, CR3, CR4, FETCH_PAGE, TLB_CTX } from "../arena.ts";
 import type { Core, CoreGroup } from "../core.ts";
 import { flushNestedCache } from "./nested.ts";
+import type { MmuState, TlbState } from "./state.ts";
 import { clearTlbs } from "./tlb.ts";
 
 /** Never filled: alignment-checked user code, whose every access must take the slow path. */
@@ -31,15 +32,20 @@ export function selectContext(core: Core): void {
   const m = core.mmu;
   const pcid = currentPcid(core);
   if (m.contexts[pcid] === 0) {
-    if (core.shared.tlb.next > LAST) {
-      recycle(core);
-      if (m.contexts[pcid] === 0) m.contexts[pcid] = core.shared.tlb.next++;
-    } else m.contexts[pcid] = core.shared.tlb.next++;
+    if (core.shared.tlb.next > LAST) recycle(core);
+    if (m.contexts[pcid] === 0) m.contexts[pcid] = takeNumber(core.shared.tlb, m);
   }
   const i = core.i32;
   i[coreWord(core, TLB_CTX) >>> 2] = m.alignCheck ? CTX_NONE : m.contexts[pcid]!;
   i[coreWord(core, FETCH_PAGE) >>> 2] = -1;
   i[coreWord(core, FETCH_PAGE + 4) >>> 2] = -1;
+}
+
+function takeNumber(t: TlbState, holder: MmuState): number {
+  const number = t.next++;
+  t.holders[number] = holder;
+  t.epochs[number] = holder.contextEpoch;
+  return number;
 }
 
 function recycle(core: Core): void {
@@ -51,16 +57,23 @@ function recycle(core: Core): void {
   for (const other of group.cores) if (other !== core) selectContext(other);
 }
 
-/** Drops the translations of one PCID of the core. */
-export function dropContext(core: Core, pcid: number): void {
-  core.mmu.contexts[pcid] = 0;
+/** Drops the translations of one PCID of the core. If it is the present one, `selectContext` has to follow. */
+export function forgetContext(core: Core, pcid: number): void {
+  const { contexts } = core.mmu;
+  core.shared.tlb.epochs[contexts[pcid]!] = -1;
+  contexts[pcid] = 0;
   core.i32[coreWord(core, COUNT_FLUSH) >>> 2]!++;
+}
+
+export function dropContext(core: Core, pcid: number): void {
+  forgetContext(core, pcid);
   if (pcid === currentPcid(core)) selectContext(core);
 }
 
 /** Drops all translations of the core. */
 export function newEpoch(core: Core): void {
   core.mmu.contexts.fill(0);
+  core.mmu.contextEpoch++;
   core.i32[coreWord(core, COUNT_FLUSH) >>> 2]!++;
   selectContext(core);
 }

@@ -46,6 +46,8 @@ export class MmuState {
   // ---- contexts (mmu/contexts.ts) ----
   /** Context number by PCID (index 0 without PCIDs), 0 = none given. */
   readonly contexts: Int32Array = new Int32Array(4096);
+  /** Counts the epochs of `contexts`. */
+  contextEpoch = 0;
 
   // ---- result of a walk ----
   /** Arena address of the 4 KiB page, or -1: not RAM, `physical` goes to the bus. */
@@ -92,6 +94,9 @@ export class MmuState {
 export class TlbState {
   /** Next number to give out. */
   next = 1;
+  /** By number: whose it is, and the epoch of its holder's contexts for which it was given out; -1 if it has been dropped since. */
+  readonly holders: (MmuState | null)[] = new Array<MmuState | null>(4096).fill(null);
+  readonly epochs: Int32Array = new Int32Array(4096);
   /** 2 MiB regions between which a large page was filled, for the lower and the upper half of the address space. */
   largeLowMin: number = Infinity;
   largeLowMax = -1;
@@ -101,4 +106,10 @@ export class TlbState {
   huge = false;
   /** Of A.FETCH_EPOCH. */
   fetchEpoch = 0;
+
+  /** False if no core will use the translations of context `number` again. */
+  isLive(number: number): boolean {
+    const holder = this.holders[number]!;
+    return holder === null || holder.contextEpoch === this.epochs[number];
+  }
 }

@@ -35,6 +35,8 @@ import { CTX_NONE, coreWord } from "./contexts.ts";
 /** TLB_ATTR: log2 of the size of the first-level page, and this: page tables allow a write as it stands. */
 export const TLB_ATTR_WRITABLE = 0x100;
 const TLB_ATTR_SHIFT = 0xff;
+/** Of a tag: the context number. */
+const CTX_MASK = 0xfff;
 /** In Arena.writeTagged: more than two. */
 const SEVERAL = 1;
 
@@ -122,7 +124,9 @@ export function fillFetch(core: Core, user: boolean, lo: number, hi: number): vo
   const ctx = i[TLB_CTX >>> 2]!;
   if (ctx === CTX_NONE) return;
   const e = fetchEntry(user, lo);
-  if (i[e] !== 0) newFetchEpoch(core);
+  // What is remembered carries the number of its context: of one that no core has any more nothing can be taken for valid.
+  const old = i[e]!;
+  if (old !== 0 && core.shared.tlb.isLive(old & CTX_MASK)) newFetchEpoch(core);
   i[e] = (lo & ~0xfff) | ctx;
   i[e + 1] = hi;
   i[e + 2] = m.page;

@@ -14,7 +14,7 @@ import {
   VEC_GP,
 } from "../core.ts";
 import { XSTATE_AVX, XSTATE_SSE, XSTATE_X87 } from "../fpu/xsave.ts";
-import { currentPcid, dropContext, newEpoch, selectContext } from "../mmu/contexts.ts";
+import { currentPcid, dropContext, forgetContext, newEpoch, selectContext } from "../mmu/contexts.ts";
 import { PHYSICAL_BITS } from "../mmu/state.ts";
 import { invalidatePage } from "../mmu/tlb.ts";
 import { isCanonical, loadPdptes } from "../mmu/walker.ts";
@@ -91,7 +91,6 @@ export function writeCr0(core: Core, lo: number, hi: number): number {
 }
 
 export function writeCr3(core: Core, lo: number, hi: number): number {
-  const m = core.mmu;
   const cr4 = B.cr4(core);
   const pcide = (cr4 & B.CR4_PCIDE) !== 0;
   const keep = pcide && hi < 0;
@@ -104,8 +103,7 @@ export function writeCr3(core: Core, lo: number, hi: number): number {
   }
   set(core, A.CR3, lo, value);
   const pcid = currentPcid(core);
-  if (!keep) m.contexts[pcid] = 0;
-  core.i32[A.COUNT_FLUSH >>> 2]! += keep ? 0 : 1;
+  if (!keep) forgetContext(core, pcid);
   selectContext(core);
   return H_OK;
 }

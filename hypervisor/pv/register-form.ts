@@ -59,11 +59,13 @@ export function executeInRegister(core: Core, ins: Instruction, from: Readonly<P
   const at = RAX + 2 * register;
   const [lo, hi] = [i32[at]!, i32[at + 1]!];
   const { lock } = ins;
+  const memory = ins.reg[0]!;
   ins.kind[0] = OP_GPR;
   ins.reg[0] = register;
   ins.lock = 0;
   const end = lift(core, ins);
   ins.kind[0] = OP_MEM;
+  ins.reg[0] = memory;
   ins.lock = lock;
   i32[at] = from.lo;
   i32[at + 1] = from.hi;
