@@ -65,6 +65,7 @@ export function forgetContext(core: Core, pcid: number): void {
   core.i32[coreWord(core, COUNT_FLUSH) >>> 2]!++;
 }
 
+/** The same, and the core goes on in what is then its present address space. */
 export function dropContext(core: Core, pcid: number): void {
   forgetContext(core, pcid);
   if (pcid === currentPcid(core)) selectContext(core);
