@@ -50,6 +50,32 @@ export const CHARGE_PATHS = [
 ] as const;
 export type ChargePath = (typeof CHARGE_PATHS)[number];
 
+/** `charged[path] += cycles`. With a name that varies V8 takes four times as long: the frequent ones are named. */
+function count(charged: Record<ChargePath, number>, path: ChargePath, cycles: number): void {
+  switch (path) {
+    case "exit":
+      charged.exit += cycles;
+      return;
+    case "hypercall":
+      charged.hypercall += cycles;
+      return;
+    case "mmu":
+      charged.mmu += cycles;
+      return;
+    case "tlb":
+      charged.tlb += cycles;
+      return;
+    case "copy":
+      charged.copy += cycles;
+      return;
+    case "io":
+      charged.io += cycles;
+      return;
+    default:
+      charged[path] += cycles;
+  }
+}
+
 /** What executes guests: Engine of cpu/run.ts, or a stand-in in tests. `deadline` in absolute cycles; returns EXIT_*. */
 export interface GuestEngine {
   run(core: Core, deadline: number): number;
@@ -252,7 +278,7 @@ export class Hypervisor {
 
   /** Cycles of Xen's work for `vcpu`; the pCPU whose turn it is pays with its clock. */
   charge(vcpu: Vcpu, path: ChargePath, cycles: number): void {
-    this.charged[path] += cycles;
+    count(this.charged, path, cycles);
     vcpu.hypervisorCycles += cycles;
     this.advance(cycles);
   }
@@ -271,7 +297,7 @@ export class Hypervisor {
 
   /** Cycles of Xen's work that no vcpu is the cause of. */
   chargeXen(path: ChargePath, cycles: number): void {
-    this.charged[path] += cycles;
+    count(this.charged, path, cycles);
     this.turn.hypervisorCycles += cycles;
     this.advance(cycles);
   }

@@ -34,6 +34,7 @@ export function selectContext(core: Core): void {
   if (m.contexts[pcid] === 0) {
     if (core.shared.tlb.next > LAST) recycle(core);
     if (m.contexts[pcid] === 0) m.contexts[pcid] = takeNumber(core.shared.tlb, m);
+    if (pcid > m.highestPcid) m.highestPcid = pcid;
   }
   const i = core.i32;
   i[coreWord(core, TLB_CTX) >>> 2] = m.alignCheck ? CTX_NONE : m.contexts[pcid]!;
@@ -73,8 +74,10 @@ export function dropContext(core: Core, pcid: number): void {
 
 /** Drops all translations of the core. */
 export function newEpoch(core: Core): void {
-  core.mmu.contexts.fill(0);
-  core.mmu.contextEpoch++;
+  const m = core.mmu;
+  m.contexts.fill(0, 0, m.highestPcid + 1);
+  m.highestPcid = 0;
+  m.contextEpoch++;
   core.i32[coreWord(core, COUNT_FLUSH) >>> 2]!++;
   selectContext(core);
 }

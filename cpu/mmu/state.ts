@@ -46,6 +46,8 @@ export class MmuState {
   // ---- contexts (mmu/contexts.ts) ----
   /** Context number by PCID (index 0 without PCIDs), 0 = none given. */
   readonly contexts: Int32Array = new Int32Array(4096);
+  /** No PCID above has had one in this epoch. */
+  highestPcid = 0;
   /** Counts the epochs of `contexts`. */
   contextEpoch = 0;
 

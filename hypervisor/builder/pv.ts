@@ -230,8 +230,9 @@ export function loadPv(plan: PvPlan, mfns: Int32Array, write: PvWriter): void {
   for (const { paddr, bytes } of plan.kernel.segments) write(paddr - plan.paddrOffset, bytes);
   if (plan.ramdisk !== null) write(plan.ramdisk.pfn * page, plan.ramdisk.bytes);
   const { wordBytes } = plan.tables.geometry;
-  const list = wordBytes === 8 ? new BigUint64Array(plan.pages) : new Uint32Array(plan.pages);
-  for (let pfn = 0; pfn < plan.pages; pfn++) list[pfn] = wordBytes === 8 ? BigInt(mfns[pfn]!) : mfns[pfn]!;
+  const step = wordBytes / 4;
+  const list = new Uint32Array(plan.pages * step);
+  for (let pfn = 0; pfn < plan.pages; pfn++) list[pfn * step] = mfns[pfn]!;
   write(plan.p2m.pfn * page, new Uint8Array(list.buffer));
   plan.tables.write(mfns, write);
 }
