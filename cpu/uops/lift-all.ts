@@ -10,6 +10,7 @@ import "./lift-bmi.ts";
 import "./lift-fma.ts";
 import "./lift-mmx.ts";
 import "./lift-move.ts";
+import "./lift-segment.ts";
 import "./lift-shift.ts";
 import "./lift-sse-int.ts";
 import "./lift-sse-move.ts";

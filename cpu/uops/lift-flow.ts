@@ -1,4 +1,4 @@
-/** Near control flow: JMP, Jcc, CALL, RET, LOOPcc, JRCXZ. Far forms are lift-system.ts's. */
+/** Near control flow: JMP, Jcc, CALL, RET, LOOPcc, JRCXZ. Far forms are lift-segment.ts's. */
 import { S_RCX, S_RIPBASE, S_RSP, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_REL } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
