@@ -97,10 +97,20 @@ export const INDEFINITE: bigint = INTEGER_BIT | QUIET_BIT;
 /** The real indefinite of the double extended format. */
 export const F80_INDEFINITE: bigint = (0xffffn << 64n) | INDEFINITE;
 
+const asDouble: Float64Array = new Float64Array(1);
+const asWords: Uint32Array = new Uint32Array(asDouble.buffer);
+
+/** Bits of x >= 0 up to its highest one; 0 of zero. */
 export function bitLength(x: bigint): number {
-  if (x < 0x1_0000_0000n) return 32 - Math.clz32(Number(x));
-  const hex = x.toString(16);
-  return hex.length * 4 - (Math.clz32(Number.parseInt(hex[0] as string, 16)) - 28);
+  asDouble[0] = Number(x);
+  const high = asWords[1] as number;
+  const exponent = high >>> 20;
+  if (exponent === 0) return 0;
+  if (exponent === 0x7ff) return x.toString(2).length;
+  const length = exponent - 1022;
+  // A power of two may have been rounded up to.
+  if ((high & 0xfffff) !== 0 || asWords[0] !== 0) return length;
+  return x >> BigInt(length - 1) === 0n ? length - 1 : length;
 }
 
 function operand(cls: number, sign: number, exp: number, sig: bigint, denormal: boolean): Operand {
