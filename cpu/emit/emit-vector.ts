@@ -16,6 +16,7 @@ const I8X16_SHUFFLE = 0x0d;
 const I8X16_SWIZZLE = 0x0e;
 const I8X16_SPLAT = 0x0f;
 const I32X4_SPLAT = 0x11;
+const I16X8_REPLACE_LANE = 0x1a;
 const I32X4_REPLACE_LANE = 0x1c;
 const I8X16_BITMASK = 0x64;
 const I8X16_SUB = 0x71;
@@ -270,6 +271,40 @@ function emitShufflePair(e: Emitter): void {
   e.closeVector();
 }
 
+/** PSHUFLW (first = 0) and PSHUFHW (first = 4): four words from word `first` on. */
+function emitShuffleWords(e: Emitter, first: number): void {
+  const { w, l } = e;
+  const known = e.knownImm();
+  e.openVector("d");
+  e.getVector("a");
+  if (known !== null) {
+    const word = (i: number): number => ((i & 4) === first ? first + ((known >> ((i & 3) * 2)) & 3) : i);
+    e.getVector("a");
+    shuffle(
+      w,
+      Array.from({ length: 16 }, (_, i) => word(i >> 1) * 2 + (i & 1)),
+    );
+  } else {
+    e.imm();
+    w.op(OP.i32_wrap_i64);
+    w.set(l.i);
+    for (let lane = 0; lane < 4; lane++) {
+      e.vectorAddress("a");
+      w.get(l.i);
+      w.i32(lane * 2);
+      w.op(OP.i32_shr_u);
+      w.i32(3);
+      w.op(OP.i32_and);
+      w.i32(1);
+      w.op(OP.i32_shl, OP.i32_add);
+      w.mem(MEM.i32_load16_u, A.XMM + first * 2);
+      w.simd(I16X8_REPLACE_LANE);
+      w.byte(first + lane);
+    }
+  }
+  e.closeVector();
+}
+
 /** #GP(0) for an operand that is not aligned; with `mayForgive` C_FORGIVEN and MXCSR.MM are asked. */
 function checkAligned(e: Emitter, bytes: number, mayForgive: boolean): void {
   const { w, l } = e;
@@ -446,6 +481,8 @@ export function installVector(table: EmitTable): void {
   table[U.U_VBYTESHR] = (e) => emitByteShift(e, false);
   table[U.U_VSHUFD] = (e) => emitShuffleDwords(e);
   table[U.U_VSHUFPS] = (e) => emitShufflePair(e);
+  table[U.U_VSHUFLW] = (e) => emitShuffleWords(e, 0);
+  table[U.U_VSHUFHW] = (e) => emitShuffleWords(e, 4);
   table[U.U_VMOVMSKB] = (e) => {
     e.open("d");
     byteSigns(e, 0);

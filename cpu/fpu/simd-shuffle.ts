@@ -19,7 +19,6 @@ const first: Uint8Array = new Uint8Array(16);
 const second: Uint8Array = new Uint8Array(16);
 const first32: Int32Array = new Int32Array(first.buffer);
 const second32: Int32Array = new Int32Array(second.buffer);
-const second16: Uint16Array = new Uint16Array(second.buffer);
 
 function copyOperands(core: Core, u: number): void {
   const a = vectorAt(core, u, A) >>> 2;
@@ -46,19 +45,6 @@ export const HELPER_PALIGNR: number = defineVectorHelper("PALIGNR", (core, u) =>
   for (let i = 0; i < 16; i++) {
     const from = i + by;
     core.u8[d + i] = from < 16 ? second[from]! : from < 32 ? first[from - 16]! : 0;
-  }
-  return H_OK;
-});
-
-/** PSHUFLW (disp = 0), PSHUFHW (disp = 4): four words of b by c, the other four as they are. */
-export const HELPER_PSHUFW: number = defineVectorHelper("PSHUFLW, PSHUFHW", (core, u) => {
-  const d = vectorAt(core, u, D);
-  copyOperands(core, u);
-  const imm = core.u8[u + C]!;
-  const half = core.i32[(u + DISP) >>> 2]!;
-  for (let i = 0; i < 8; i++) {
-    const from = (i & 4) === half ? half + ((imm >> ((i & 3) * 2)) & 3) : i;
-    core.u16[(d >>> 1) + i] = second16[from]!;
   }
   return H_OK;
 });

@@ -156,6 +156,19 @@ function installShifts(table: EvaluateTable): void {
     );
     return U.H_OK;
   };
+  for (const [kind, first] of [
+    [U.U_VSHUFLW, 0],
+    [U.U_VSHUFHW, 4],
+  ] as const)
+    table[kind] = (m, u) => {
+      const a = m.vector(m.a(u));
+      const order = Number(low(8, m.imm(u)));
+      m.setVector(
+        m.d(u),
+        build(16, (i) => lane(a, 16, (i & 4) === first ? first + ((order >> (2 * (i & 3))) & 3) : i)),
+      );
+      return U.H_OK;
+    };
   table[U.U_VSHUFD] = (m, u) => {
     const a = m.vector(m.a(u));
     const order = Number(low(8, m.imm(u)));

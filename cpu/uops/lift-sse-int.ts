@@ -178,10 +178,16 @@ for (const [mnemonic, helper, disp, bits] of [
   [MN.MN_PBLENDW, S.HELPER_BLEND, 2, 0],
   [MN.MN_BLENDPS, S.HELPER_BLEND, 4, 4],
   [MN.MN_BLENDPD, S.HELPER_BLEND, 8, 2],
-  [MN.MN_PSHUFLW, S.HELPER_PSHUFW, 0, 0],
-  [MN.MN_PSHUFHW, S.HELPER_PSHUFW, 4, 0],
 ] as const)
   defineVectorLifter(packed(call(helper, disp), MMX_LANES, bits), mnemonic);
+for (const [mnemonic, kind] of [
+  [MN.MN_PSHUFLW, U.U_VSHUFLW],
+  [MN.MN_PSHUFHW, U.U_VSHUFHW],
+] as const)
+  defineVectorLifter(
+    packed((b, d, _, y, imm) => b.vectorImm(kind, d, y, imm)),
+    mnemonic,
+  );
 defineLifter(packed(call(S.HELPER_BLEND, 4), MMX_LANES, 4), MN.mnemonic("VPBLENDD"));
 
 const shuffleBytes = packed(one(U.vop("shufb")));

@@ -200,7 +200,7 @@ defineLifter(
   guarded((b, ins) => {
     b.helper(HELPER_MMX_CHECK);
     mmxSource(b, ins, 1, V_T0);
-    b.helper(H.HELPER_PSHUFW, V_T0, V_T0, V_T0, ins.immLo & 255, 0);
+    b.vectorImm(U.U_VSHUFLW, V_T0, V_T0, ins.immLo & 255);
     mmxWrite(b, ins.reg[0]!, V_T0);
   }),
   MN.MN_PSHUFW,

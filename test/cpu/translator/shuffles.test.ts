@@ -15,12 +15,12 @@ const translator = new BareCore((engine, core) => {
   return { run: linkInterpreter(core, environment), translator: made };
 });
 
-/** PSHUFD, SHUFPS, PMULUDQ, PMULHW and PMULHUW of the low registers in a loop, with immediates of `random`. */
+/** PSHUFD, PSHUFLW, PSHUFHW, SHUFPS, PMULUDQ, PMULHW and PMULHUW of the low registers in a loop, with immediates of `random`. */
 function program(random: Random): Uint8Array {
   const code: number[] = [];
   const operands = (): number => 0xc0 | random.below(64);
   for (let n = 0; n < 6; n++) {
-    code.push(0x66, 0x0f, 0x70, operands(), random.below(256));
+    code.push(random.pick([0x66, 0xf2, 0xf3]), 0x0f, 0x70, operands(), random.below(256));
     code.push(0x0f, 0xc6, operands(), random.below(256));
     code.push(0x66, 0x0f, random.pick([0xf4, 0xe4, 0xe5, 0xfe, 0xef]), operands());
   }
