@@ -13,7 +13,7 @@ it("the corpus is at most 12 MiB", () => {
 });
 
 for (const name of CORPUS)
-  it(`the interpreter agrees with the processor on every vector of ${name}`, { timeout: 120_000 }, async () => {
+  it(`the interpreter agrees with the processor on every vector of ${name}`, { timeout: 300_000 }, async () => {
     const { code, stdout, stderr } = await xenoscope(["conformance", FOLDER + name, "--max-diffs", "3"]);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^\d{4,} vectors of \d+ instructions: all agree/m);
@@ -22,7 +22,7 @@ for (const name of CORPUS)
 
 it.each(["integer", "vex"])(
   "the translator agrees with the processor on the vectors of corpus-%s",
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (group) => {
     const file = `${FOLDER}corpus-${group}.jsonl.gz`;
     const { code, stdout } = await xenoscope(["conformance", file, "--engine", "translator", "--json"]);

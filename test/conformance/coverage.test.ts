@@ -140,7 +140,7 @@ function metByGuests(): Uint8Array {
   return met;
 }
 
-it("every instruction that CPUID advertises is covered", { timeout: 120_000 }, () => {
+it("every instruction that CPUID advertises is covered", { timeout: 300_000 }, () => {
   const features = advertised();
   const { counts, complete } = countRows();
   const met = metByGuests();

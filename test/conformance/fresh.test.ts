@@ -34,7 +34,7 @@ function* vectors(): Generator<Vector> {
 }
 
 describe.skipIf(!hasHost())("the core agrees with the host's processor", () => {
-  it(`on fresh random vectors of seed ${SEED}`, { timeout: 180_000 }, async () => {
+  it(`on fresh random vectors of seed ${SEED}`, { timeout: 600_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), "xenoscope-fresh-"));
     const file = join(folder, `seed-${SEED}.jsonl`);
     const options = { cpu: hostIsAmd() ? "amd" : "intel", engine: "interpreter", maxDifferences: 3 } as const;

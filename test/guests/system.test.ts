@@ -64,7 +64,7 @@ const toolchain = `${version("gcc")}\n${version("ld")}`;
 const same = readFileSync(join(folder, "system.toolchain"), "utf8").trim() === toolchain;
 
 describe.skipIf(!same)("the images", () => {
-  it("are what their sources give", { timeout: 60_000 }, () => {
+  it("are what their sources give", { timeout: 300_000 }, () => {
     const out = mkdtempSync(join(tmpdir(), "system-"));
     const made = spawnSync("make", ["-C", folder, `OUT=${out}`], { encoding: "utf8" });
     expect(made.status, made.stderr).toBe(0);
