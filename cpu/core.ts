@@ -286,6 +286,9 @@ export class Core {
     if (g.active !== null) this.u8.copyWithin(this.arena.saveSlot(g.active.index), A.CORE, A.CORE + A.CORE_BYTES);
     const slot = this.arena.saveSlot(this.index);
     this.u8.copyWithin(A.CORE, slot, slot + A.CORE_BYTES);
+    // Others may have put it out of the fetch TLB meanwhile, and translated code does not keep the name of its page here.
+    this.i32[A.FETCH_PAGE >>> 2] = -1;
+    this.i32[(A.FETCH_PAGE + 4) >>> 2] = -1;
     g.active = this;
   }
 
