@@ -37,7 +37,8 @@ export function runMachine(hv: Hypervisor, untilCycle: number, until: () => bool
       const why = beginTurn(hv, untilCycle);
       if (why !== null) return why;
     }
-    if (hv.turn.cycle >= untilCycle) return "cycle-limit";
+    // Whoever has just been shut down leaves its pCPU first: where it all ends does not depend on the limit either.
+    if (hv.turn.cycle >= untilCycle && (!hv.turn.needsSchedule || anyAlive(hv))) return "cycle-limit";
     step(hv, untilCycle);
   }
 }
@@ -103,12 +104,14 @@ function step(hv: Hypervisor, untilCycle: number): void {
     hv.turnEnd = -1;
     return;
   }
-  const deadline = Math.min(hv.turnEnd, hv.queue.next, hv.scheduler.sliceEnd(p.index), untilCycle);
-  if (deadline <= p.cycle) {
-    // An event is due: the turn ends, and it fires when nobody is behind it.
-    if (p.cycle < untilCycle) hv.turnEnd = -1;
+  const due = Math.min(hv.turnEnd, hv.queue.next, hv.scheduler.sliceEnd(p.index));
+  if (due <= p.cycle) {
+    // The turn ends, whatever the caller's limit: an event fires when nobody is behind it, before anything else is scheduled.
+    hv.turnEnd = -1;
     return;
   }
+  if (untilCycle <= p.cycle) return;
+  const deadline = Math.min(due, untilCycle);
   const core = vcpu.core;
   core.activate();
   setCycle(core, p.cycle);
@@ -137,9 +140,10 @@ export function setCycle(core: Core, cycle: number): void {
 }
 
 function schedule(hv: Hypervisor, p: PhysicalCpu): void {
-  p.needsSchedule = false;
   const before = p.current;
   const next = hv.scheduler.pick(p.index, p.cycle);
+  // Behind the choice: who goes back into the queue for it may tickle this very pCPU, which has chosen already.
+  p.needsSchedule = false;
   hv.chargeXen("schedule", COST_SCHEDULE);
   if (next === before) {
     if (next !== null && p.cycle - next.timeRenewed >= CALIBRATION_CYCLES) {

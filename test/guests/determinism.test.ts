@@ -4,12 +4,15 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Machine } from "../../src/machine/machine.ts";
 import type { MachineReport } from "../../src/report/schema.ts";
 import { node } from "../support/command.ts";
 import { debianGuests } from "../support/debian.ts";
 import { type GuestConfig, type GuestRun, OWN_KERNEL, RunFolder, shellSession } from "../support/guest-run.ts";
+import { Random } from "../support/random.ts";
 
 const debian = await debianGuests();
 const missing = "missing" in debian ? debian.missing : undefined;
@@ -163,5 +166,28 @@ describe("our own kernel", () => {
       expect(facts(runs[2]!)).toEqual(facts(runs[0]!));
     },
     BOOT,
+  );
+
+  it.each(["pvh", "pv"] as const)(
+    "as %s is the same in slices of any size, two vcpus sharing a physical CPU",
+    async (type) => {
+      const kernel = readFileSync(fileURLToPath(new URL(`../../guests/${type}/${type}.elf`, import.meta.url)));
+      /** @param longest cycles of a slice, 0: no slices */
+      const run = async (longest: number, seed: number): Promise<unknown> => {
+        const memory = 32 * 2 ** 20;
+        const machine = await Machine.create({
+          domains: [{ name: "own", type, kernel, cmdline: "work=smp", memory, vcpus: 2 }],
+        });
+        const random = new Random(seed);
+        // Looked at as the command does: what becomes of a domain is asked behind turns, and the host cuts slices anywhere.
+        const until = (): boolean => machine.domains[0]!.state === "shutdown";
+        while (machine.domains[0]!.state === "running")
+          machine.run({ maxCycles: longest === 0 ? 1e9 : 1 + random.below(longest), until });
+        return { ...machine.report(), host: null };
+      };
+      const whole = await run(0, 1);
+      for (const longest of [10_000, 1000])
+        for (const seed of [1, 2]) expect(await run(longest, seed), `slices up to ${longest}`).toEqual(whole);
+    },
   );
 });
