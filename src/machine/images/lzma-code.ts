@@ -353,6 +353,17 @@ function setState(w: Assembler, literal: number, match: number): void {
   w.set(STATE);
 }
 
+/** Pushes the offset of the bit of STATE and POSITION_STATE in a table of both. */
+function ofStateAndPosition(w: Assembler): void {
+  w.get(STATE);
+  w.i32(4);
+  w.op(OP.i32_shl);
+  w.get(POSITION_STATE);
+  w.op(OP.i32_add);
+  w.i32(1);
+  w.op(OP.i32_shl);
+}
+
 /** A match at one of the last four distances, which becomes REP0. `short`: it is one byte at REP0, has no length and is done. */
 function repeated(w: Assembler, corrupted: Label, short: Label): void {
   const ofState = (): void => {
@@ -368,15 +379,7 @@ function repeated(w: Assembler, corrupted: Label, short: Label): void {
     () =>
       flag(
         w,
-        () => {
-          w.get(STATE);
-          w.i32(4);
-          w.op(OP.i32_shl);
-          w.get(POSITION_STATE);
-          w.op(OP.i32_add);
-          w.i32(1);
-          w.op(OP.i32_shl);
-        },
+        () => ofStateAndPosition(w),
         IS_REP0_LONG,
         () => {
           w.get(REP0);
@@ -609,15 +612,7 @@ function decoder(): { code: Uint8Array; hints: number[] } {
   w.set(POSITION_STATE);
   flag(
     w,
-    () => {
-      w.get(STATE);
-      w.i32(4);
-      w.op(OP.i32_shl);
-      w.get(POSITION_STATE);
-      w.op(OP.i32_add);
-      w.i32(1);
-      w.op(OP.i32_shl);
-    },
+    () => ofStateAndPosition(w),
     IS_MATCH,
     () => {
       literal(w);
