@@ -84,50 +84,45 @@ export const EXIT_PENDING = 22;
 /** Interrupts have become deliverable and the window was asked for (INTERCEPT_INTR_WINDOW). */
 export const EXIT_INTR_WINDOW = 23;
 export const EXIT_NMI_WINDOW = 24;
-/** INIT, SIPI arrived (handled inside NATIVE). */
-export const EXIT_INIT = 25;
-export const EXIT_SIPI = 26;
 /** VMX or SVM instruction in a guest that has neither. */
-export const EXIT_VMX = 27;
-export const EXIT_TASK_SWITCH = 28;
+export const EXIT_VMX = 25;
+export const EXIT_TASK_SWITCH = 26;
 /** PV delivery: an exception, INT n, SYSCALL or SYSENTER of a PV guest: EXIT_INTR_INFO, EXIT_QUAL. */
-export const EXIT_PV = 29;
+export const EXIT_PV = 27;
 /** IRET unblocked NMIs etc. are internal; this ends the list. */
-export const EXIT_COUNT = 30;
-export const EXIT_NAMES: readonly string[] = [
-  "deadline",
-  "idle",
-  "exception",
-  "triple fault",
-  "hlt",
-  "cpuid",
-  "pause",
-  "rdtsc",
-  "rdtscp",
-  "invlpg",
-  "wbinvd",
-  "mwait",
-  "xsetbv",
-  "rdpmc",
-  "io",
-  "rdmsr",
-  "wrmsr",
-  "vmcall",
-  "cr access",
-  "dr access",
-  "nested fault",
-  "nested misconfig",
-  "bus pending",
-  "interrupt window",
-  "nmi window",
-  "init",
-  "sipi",
-  "vmx instruction",
-  "task switch",
-  "pv event",
-];
+export const EXIT_COUNT = 28;
+/** What reports call them. */
+export const EXIT_NAMES: Readonly<Record<number, string>> = {
+  [EXIT_DEADLINE]: "deadline",
+  [EXIT_IDLE]: "idle",
+  [EXIT_EXCEPTION]: "exception",
+  [EXIT_TRIPLE_FAULT]: "triple fault",
+  [EXIT_HLT]: "hlt",
+  [EXIT_CPUID]: "cpuid",
+  [EXIT_PAUSE]: "pause",
+  [EXIT_RDTSC]: "rdtsc",
+  [EXIT_RDTSCP]: "rdtscp",
+  [EXIT_INVLPG]: "invlpg",
+  [EXIT_WBINVD]: "wbinvd",
+  [EXIT_MWAIT]: "mwait",
+  [EXIT_XSETBV]: "xsetbv",
+  [EXIT_RDPMC]: "rdpmc",
+  [EXIT_IO]: "io",
+  [EXIT_RDMSR]: "rdmsr",
+  [EXIT_WRMSR]: "wrmsr",
+  [EXIT_VMCALL]: "vmcall",
+  [EXIT_CR]: "cr access",
+  [EXIT_DR]: "dr access",
+  [EXIT_NESTED_FAULT]: "nested fault",
+  [EXIT_NESTED_MISCONFIG]: "nested misconfig",
+  [EXIT_PENDING]: "bus pending",
+  [EXIT_INTR_WINDOW]: "interrupt window",
+  [EXIT_NMI_WINDOW]: "nmi window",
+  [EXIT_VMX]: "vmx instruction",
+  [EXIT_TASK_SWITCH]: "task switch",
+  [EXIT_PV]: "pv event",
+};
 
-export const IO_SIZE_MASK = 7;
 export const IO_IN = 8;
 export const IO_STRING = 16;
 export const IO_REP = 32;

@@ -3,8 +3,8 @@ import * as A from "../arena.ts";
 import * as U from "../uops/uop.ts";
 import { OP } from "./assembler.ts";
 import { type Emitter, IMPORT_RMW } from "./emitter.ts";
+import { type EmitTable, family } from "./family.ts";
 import { K_ADC, K_ADD, K_CMP, K_DEC, K_INC, K_LOGIC, K_SBB, K_SUB } from "./flags.ts";
-import { type EmitTable, family } from "./table.ts";
 
 const ADDS = new Set([U.ALU_ADD, U.ALU_ADC]);
 /** Whose flags they are. */

@@ -3,7 +3,7 @@ import * as A from "../arena.ts";
 import * as U from "../uops/uop.ts";
 import { OP } from "./assembler.ts";
 import { bitsOf, type Emitter } from "./emitter.ts";
-import { type EmitTable, family } from "./table.ts";
+import { type EmitTable, family } from "./family.ts";
 
 /** Pushes the shift count: imm, or CL masked. */
 function count(e: Emitter, sz: number, byCl: boolean): void {

@@ -4,7 +4,7 @@ import * as U from "../uops/uop.ts";
 import { OP } from "./assembler.ts";
 import { mulHigh } from "./emit-muldiv.ts";
 import { bitsOf, type Emitter } from "./emitter.ts";
-import { type EmitTable, family } from "./table.ts";
+import { type EmitTable, family } from "./family.ts";
 
 /** d = local r, with its flags, OF and AF clear; CF is set by the caller before. */
 function finish(e: Emitter, sz: number): void {

@@ -8,7 +8,7 @@ import * as U from "../uops/uop.ts";
 import { MEM, OP } from "./assembler.ts";
 import type { Emitter } from "./emitter.ts";
 import { exactNumber } from "./exact.ts";
-import type { EmitTable } from "./table.ts";
+import type { EmitTable } from "./family.ts";
 
 const F32_LOAD = 0x2a;
 const F64_LOAD = 0x2b;

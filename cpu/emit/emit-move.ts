@@ -3,7 +3,7 @@ import * as A from "../arena.ts";
 import * as U from "../uops/uop.ts";
 import { OP } from "./assembler.ts";
 import { type Emitter, IMPORT_RMW } from "./emitter.ts";
-import { type EmitTable, family } from "./table.ts";
+import { type EmitTable, family } from "./family.ts";
 
 /**
  * Pushes condition `cc` (0..15 as in opcodes 70+cc) as an i32, from the lazy flag words.

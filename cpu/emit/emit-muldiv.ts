@@ -4,7 +4,7 @@ import { VEC_DE } from "../core.ts";
 import * as U from "../uops/uop.ts";
 import { OP } from "./assembler.ts";
 import { bitsOf, type Emitter } from "./emitter.ts";
-import { type EmitTable, family } from "./table.ts";
+import { type EmitTable, family } from "./family.ts";
 
 /** Pushes the upper 64 bits of the unsigned product of locals x and y; uses r, t. */
 export function mulHigh(e: Emitter): void {

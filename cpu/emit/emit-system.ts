@@ -5,7 +5,7 @@ import { FLAG_AF, FLAG_IF, FLAG_RF, FLAG_VM, FLAGS_SYSTEM } from "../flags.ts";
 import * as U from "../uops/uop.ts";
 import { MEM, OP } from "./assembler.ts";
 import type { Emitter } from "./emitter.ts";
-import type { EmitTable } from "./table.ts";
+import type { EmitTable } from "./family.ts";
 
 /** Pushes the i32 at `address`. */
 export function word(e: Emitter, address: number): void {

@@ -5,7 +5,7 @@ import { MXCSR_MM } from "../fpu/sse-state.ts";
 import * as U from "../uops/uop.ts";
 import { type Assembler, I32, MEM, OP } from "./assembler.ts";
 import { type Emitter, IMPORT_READ, IMPORT_WRITE } from "./emitter.ts";
-import { type EmitTable, family } from "./table.ts";
+import { type EmitTable, family } from "./family.ts";
 
 /** MXCSR.MM shifted to C_FORGIVEN. */
 const MM_SHIFT = Math.log2(MXCSR_MM / U.C_FORGIVEN);

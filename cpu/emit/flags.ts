@@ -27,7 +27,6 @@ export const K_SBB = 9;
 export const K_OWN_C = 0x100;
 export const K_OWN_O = 0x200;
 export const K_OWN_Z = 0x400;
-export const K_ALL_OWN: number = (K_WORDS << 2) | 3 | K_OWN_C | K_OWN_O | K_OWN_Z;
 
 /** Locals that hold the operands, zero-extended from their size, and the result, with any garbage above it but the carry of 8 and 16 bits. */
 export interface Operands {

@@ -8,16 +8,7 @@ import { installMove } from "./emit-move.ts";
 import { installMulDiv } from "./emit-muldiv.ts";
 import { installSystem } from "./emit-system.ts";
 import { installVector } from "./emit-vector.ts";
-import type { Emitter } from "./emitter.ts";
-
-export type Emit = (e: Emitter) => void;
-/** Absent: the kind does not exist (size 8 of a family that has none), or it is a terminal, which engines emit themselves. */
-export type EmitTable = (Emit | undefined)[];
-
-/** Fills the four sizes of a family from size index `from`. */
-export function family(table: EmitTable, kind: number, from: number, emit: (e: Emitter, sz: number) => void): void {
-  for (let sz = from; sz < 4; sz++) table[kind + sz] = (e) => emit(e, sz);
-}
+import type { Emit, EmitTable } from "./family.ts";
 
 let built: EmitTable | undefined;
 export function emitTable(): EmitTable {

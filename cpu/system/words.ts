@@ -6,7 +6,6 @@ export const PDPTES: number = SYSTEM_WORDS;
 /** MTRRs: default type, 11 fixed ranges, then 8 base and mask pairs, i64 each. */
 export const MTRR_DEF_TYPE: number = SYSTEM_WORDS + 0x20;
 export const MTRR_FIXED: number = SYSTEM_WORDS + 0x28;
-export const MTRR_FIXED_COUNT = 11;
 export const MTRR_VARIABLE: number = SYSTEM_WORDS + 0x80;
 export const MTRR_VARIABLE_COUNT = 8;
 /** i64: MSRs that only keep their value. */

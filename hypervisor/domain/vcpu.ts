@@ -15,8 +15,6 @@ import { setRunstate, stoppedState } from "./runstate.ts";
 export const VPF_BLOCKED = 1;
 /** Not brought up, or taken down (VCPUOP_up/down, INIT). */
 export const VPF_DOWN = 2;
-/** The bus has promised an answer. */
-export const VPF_BLOCKED_IN_XEN = 4;
 
 const EFER_LMA = 0x400;
 const ATTR_L = 0x2000;

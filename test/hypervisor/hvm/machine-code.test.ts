@@ -1,6 +1,7 @@
 /** Guests of a few instructions: exits, devices that aren't there, and starting a second vcpu. */
 import { describe, expect, it } from "vitest";
 import { S_RAX, S_RBX, S_RCX } from "../../../cpu/arena.ts";
+import { EXIT_NAMES } from "../../../cpu/core.ts";
 import { SHUTDOWN_crash, SHUTDOWN_poweroff } from "../../../hypervisor/abi/sched.ts";
 import { dword, HLT, out, run } from "./code-guest.ts";
 
@@ -24,6 +25,8 @@ for (const cpu of ["intel", "amd"] as const)
       );
       expect(r.memory(0x3000)).toBe(0x566e6558);
       expect(r.slot(S_RAX)).toBe((4 << 16) | 17);
+      const exits = [...r.domain.exitCounts].flatMap((count, code) => (count > 0 ? [[EXIT_NAMES[code], count]] : []));
+      expect(Object.fromEntries(exits)).toEqual({ hlt: 1, cpuid: 1, wrmsr: 1, vmcall: 1 });
     });
 
     it("reads all ones where nothing is, and its writes there vanish", () => {
