@@ -9,6 +9,8 @@ import { coreWord } from "../mmu/contexts.ts";
 import { setRip } from "./bits.ts";
 import { loadSegmentRaw, resetCore, updateMode, WAIT_SIPI } from "./mode.ts";
 
+/** Where the xAPIC page is after a reset. */
+export const APIC_DEFAULT_BASE = 0xfee00000;
 export const APIC_BASE_BSP = 0x100;
 export const APIC_BASE_X2 = 0x400;
 export const APIC_BASE_ENABLE = 0x800;

@@ -2,8 +2,9 @@
 // no VGA, no RTC, no 8042, no IO-APIC, no PM timer. Left out: RSDT and the revision 1 FADT (for guests of before 2000), and
 // the processor hot-plug method, whose I/O port nothing serves in a PVH domain.
 
+import { APIC_DEFAULT_BASE } from "../../cpu/system/apic.ts";
 import { amlBuffer, amlDevice, amlInteger, amlName, amlScope, amlString } from "./aml.ts";
-import { ACPI_INFO_ADDRESS, LAPIC_BASE_ADDRESS, PAGE_SIZE } from "./e820.ts";
+import { ACPI_INFO_ADDRESS, PAGE_SIZE } from "./e820.ts";
 import { Struct } from "./memory-writer.ts";
 
 /** libxl reserves this much for the RSDP, which itself has 36 bytes. */
@@ -146,7 +147,7 @@ function buildMadt(entries: readonly Uint8Array[]): Uint8Array {
   const size = entries.reduce((sum, entry) => sum + entry.length, MADT_SIZE);
   // Revision 3 (ACPI 4.0) is the first with x2APIC entries; Xen's revision is 2.
   const revision = entries.some((entry) => entry[0] === MADT_LOCAL_X2APIC) ? 3 : 2;
-  const t = table("APIC", revision, size).u32(36, LAPIC_BASE_ADDRESS).u32(40, MADT_PCAT_COMPAT);
+  const t = table("APIC", revision, size).u32(36, APIC_DEFAULT_BASE).u32(40, MADT_PCAT_COMPAT);
   let at = MADT_SIZE;
   for (const entry of entries) {
     t.bytes.set(entry, at);

@@ -1,5 +1,6 @@
 // The guest-physical memory map of a PVH domain, as libxl makes it (libxl_dom.c, domain_construct_memmap).
 
+import { APIC_DEFAULT_BASE } from "../../cpu/system/apic.ts";
 import { BuilderError } from "./error.ts";
 
 /** Types of memory ranges: the same in E820 and in hvm_memmap_table_entry (public arch-x86/hvm/start_info.h). */
@@ -30,11 +31,10 @@ export const CONSOLE_PFN: number = FIRST_SPECIAL_PFN + 7;
 export const SPECIAL_REGION: number = FIRST_SPECIAL_PFN * PAGE_SIZE;
 /** ACPI_INFO_PHYSICAL_ADDRESS. */
 export const ACPI_INFO_ADDRESS = 0xfc000000;
-export const LAPIC_BASE_ADDRESS = 0xfee00000;
 
 /** RAM ends here below 4 GiB: what must lie in the MMIO hole of a domain without device model is the ACPI tables, the
  * local APIC and the special pages. */
-export const MMIO_START: number = Math.min(ACPI_INFO_ADDRESS, LAPIC_BASE_ADDRESS, SPECIAL_REGION);
+export const MMIO_START: number = Math.min(ACPI_INFO_ADDRESS, APIC_DEFAULT_BASE, SPECIAL_REGION);
 
 export interface E820Entry {
   address: number;

@@ -17,7 +17,6 @@ import { apicIdOf } from "./cpuid.ts";
 import type { Pic } from "./pic.ts";
 import { initByApic, startByApic } from "./vcpu-init.ts";
 
-export const LAPIC_ADDRESS = 0xfee00000;
 /** The timer of Xen's virtual APIC counts every 10 ns (APIC_BUS_CYCLE_NS). */
 const TIMER_FREQUENCY = 100_000_000;
 /** No period of a virtual timer is shorter (create_periodic_time: 0.1 ms). */

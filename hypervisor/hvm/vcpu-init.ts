@@ -11,7 +11,7 @@ import {
   INTERCEPT_WBINVD,
   INTERCEPT_XSETBV,
 } from "../../cpu/core.ts";
-import { APIC_BASE_BSP, APIC_BASE_ENABLE } from "../../cpu/system/apic.ts";
+import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_DEFAULT_BASE } from "../../cpu/system/apic.ts";
 import { setRip } from "../../cpu/system/bits.ts";
 import { loadSegmentRaw, resetCore, setPvhState, updateMode } from "../../cpu/system/mode.ts";
 import { MTRR_DEF_TYPE } from "../../cpu/system/words.ts";
@@ -19,7 +19,6 @@ import { PVH_MTRR_DEF_TYPE } from "../builder/pvh.ts";
 import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { PvhBus } from "./bus.ts";
 import { attachCpuid } from "./cpuid.ts";
-import { LAPIC_ADDRESS } from "./interrupts.ts";
 import { createMsrBitmap } from "./msr.ts";
 
 /**
@@ -61,7 +60,7 @@ export function initVcpu(vcpu: Vcpu): void {
 /** What the toolstack gives every vcpu: a local APIC in xAPIC mode, memory of type write-back. */
 function setPlatform(vcpu: Vcpu): void {
   const { i32 } = vcpu.core;
-  i32[MSR_APIC_BASE >>> 2] = LAPIC_ADDRESS | APIC_BASE_ENABLE | (vcpu.id === 0 ? APIC_BASE_BSP : 0) | 0;
+  i32[MSR_APIC_BASE >>> 2] = APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (vcpu.id === 0 ? APIC_BASE_BSP : 0) | 0;
   i32[MTRR_DEF_TYPE >>> 2] = PVH_MTRR_DEF_TYPE;
 }
 

@@ -10,7 +10,7 @@ import { getFlags } from "../../cpu/flags.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_PV_EMULATE } from "../hypercalls/costs.ts";
 import { FETCH_FAULT, FETCHED, fetchInstruction, instruction } from "./decode.ts";
-import { instructionDone } from "./emulate.ts";
+import { instructionDone } from "./emulated.ts";
 import { addressOk, failed, readGuestBytes, readGuestWords, writeGuestWords } from "./guest-words.ts";
 import { injectPageFault, injectTrap } from "./inject.ts";
 import * as R from "./registers.ts";

@@ -14,7 +14,7 @@ import { updateMode } from "../../cpu/system/mode.ts";
 import { HYPERVISOR_fpu_taskswitch } from "../abi/hypercall.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { installBase } from "./base-table.ts";
-import { DONE, UNHANDLED } from "./emulate.ts";
+import { DONE, UNHANDLED } from "./emulated.ts";
 import { definePvHypercall } from "./hypercall-table.ts";
 import { setCr2 } from "./inject.ts";
 import * as R from "./registers.ts";

@@ -3,56 +3,29 @@
  * #GP(0); Xen does for the kernel what it may do, and gives it the #GP for what it may not.
  */
 import { EXIT_LENGTH, XCR0 } from "../../cpu/arena.ts";
-import { VEC_DB, VEC_GP, VEC_UD } from "../../cpu/core.ts";
+import { VEC_GP, VEC_UD } from "../../cpu/core.ts";
 import { OP_CR, OP_DR, OP_IMM } from "../../cpu/decode/instruction.ts";
 import * as MN from "../../cpu/decode/mnemonics.ts";
-import { FLAG_RF, FLAG_TF } from "../../cpu/flags.ts";
 import { CR0_TS, CR4_OSXSAVE, CR4_TSD, is64 } from "../../cpu/system/bits.ts";
 import { writeXcr0 } from "../../cpu/system/cr.ts";
 import { updateMode } from "../../cpu/system/mode.ts";
 import { highWord, lowWord, readTsc } from "../../cpu/system/tsc.ts";
 import { H_OK } from "../../cpu/uops/uop.ts";
 import { ENODEV } from "../abi/errno.ts";
-import { VMASST_TYPE_architectural_iopl } from "../abi/xen.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_CPUID, COST_MSR, COST_PV_EMULATE } from "../hypercalls/costs.ts";
 import { readGuestCr, writeGuestCr } from "./control-registers.ts";
 import { pvCpuid } from "./cpuid.ts";
-import { latchDebugStatus, readGuestDr, setDebugRegister } from "./debug-registers.ts";
+import { readGuestDr, setDebugRegister } from "./debug-registers.ts";
 import { FETCH_FAULT, FETCHED, fetchInstruction, instruction } from "./decode.ts";
+import { DONE, FAULTED, instructionDone, UNHANDLED } from "./emulated.ts";
 import { inKernel } from "./guest-mode.ts";
 import { failed, readGuestBytes } from "./guest-words.ts";
-import { injectPageFault, injectTrap, TBF_EXCEPTION } from "./inject.ts";
+import { injectPageFault, injectTrap } from "./inject.ts";
 import { readPvMsr, writePvMsr } from "./msr.ts";
-import { portIn, portOut, stringPort } from "./ports.ts";
+import { ioplOk, portIn, portOut, stringPort } from "./ports.ts";
 import * as R from "./registers.ts";
 import { moveRip } from "./syscall.ts";
-
-/** What became of the instruction: done, the guest's #GP(0) or another fault that waits already, or not ours. */
-export const DONE = 0;
-export const FAULTED = 1;
-export const UNHANDLED = 2;
-/** Done in part: it is to be executed again. */
-export const AGAIN = 3;
-
-const DR6_BS = 0x4000;
-
-/** iopl_ok: the guest's I/O privilege level allows its current mode I/O, CLI and STI. */
-export function ioplOk(vcpu: Vcpu): boolean {
-  const architectural = (vcpu.domain.vmAssist & (1 << VMASST_TYPE_architectural_iopl)) !== 0;
-  const cpl = inKernel(vcpu) ? (architectural ? 0 : 1) : 3;
-  return cpl << 12 <= vcpu.pv!.iopl;
-}
-
-/** RIP goes past the instruction; a single step is due after it (pv_emul_instruction_done). */
-export function instructionDone(vcpu: Vcpu, length: number): void {
-  const i = vcpu.core.i32;
-  moveRip(vcpu, length);
-  i[R.RFLAGS]! &= ~FLAG_RF;
-  if ((i[R.RFLAGS]! & FLAG_TF) === 0) return;
-  latchDebugStatus(vcpu, DR6_BS);
-  if ((vcpu.pv!.bounceFlags & TBF_EXCEPTION) === 0) injectTrap(vcpu, VEC_DB);
-}
 
 /** pv_emulate_privileged_op, after #GP(0). @returns false if the guest is to have the fault */
 export function emulatePrivileged(vcpu: Vcpu): boolean {

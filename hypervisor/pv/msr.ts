@@ -2,7 +2,9 @@
  * MSRs of PV guests (guest_rdmsr and guest_wrmsr of x86/msr.c, read_msr and write_msr of pv/emul-priv-op.c): segment bases and a few
  * more; no APIC, no MTRRs, no performance counters.
  */
+
 import * as A from "../../cpu/arena.ts";
+import { APIC_DEFAULT_BASE } from "../../cpu/system/apic.ts";
 import { EFER_LMA, EFER_LME, EFER_SCE } from "../../cpu/system/bits.ts";
 import { cpuModel, VENDOR_AMD } from "../../cpu/system/cpu-model.ts";
 import { MsrValue, readMsr } from "../../cpu/system/msr.ts";
@@ -47,7 +49,6 @@ const MSR_DE_CFG = 0xc0011029;
 
 /** XEN_MSR_PAT: what Xen has set up, and PV guests live with. */
 const XEN_MSR_PAT = 0x050100070406n;
-const APIC_DEFAULT = 0xfee00000n;
 const APIC_ENABLE = 0x800n;
 const APIC_BSP = 0x100n;
 const LOCK = 1n;
@@ -100,7 +101,7 @@ export function readPvMsr(vcpu: Vcpu, msr: number): bigint | null {
       return (BigInt(highWord(tsc) >>> 0) << 32n) | BigInt(lowWord(tsc) >>> 0);
     }
     case MSR_APIC_BASE:
-      return APIC_DEFAULT | APIC_ENABLE | (vcpu.id === 0 ? APIC_BSP : 0n);
+      return BigInt(APIC_DEFAULT_BASE) | APIC_ENABLE | (vcpu.id === 0 ? APIC_BSP : 0n);
     case MSR_FEATURE_CONTROL:
       return amd ? null : LOCK;
     case MSR_PLATFORM_ID:

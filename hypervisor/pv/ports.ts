@@ -8,11 +8,12 @@ import { type Instruction, REG_NONE } from "../../cpu/decode/instruction.ts";
 import * as MN from "../../cpu/decode/mnemonics.ts";
 import { FLAG_DF } from "../../cpu/flags.ts";
 import { is64 } from "../../cpu/system/bits.ts";
+import { VMASST_TYPE_architectural_iopl } from "../abi/xen.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_IO } from "../hypercalls/costs.ts";
 import { ioBreakpoints, latchDebugStatus } from "./debug-registers.ts";
-import { AGAIN, DONE, FAULTED, ioplOk, UNHANDLED } from "./emulate.ts";
-import { toggleGuestTables } from "./guest-mode.ts";
+import { AGAIN, DONE, FAULTED, UNHANDLED } from "./emulated.ts";
+import { inKernel, toggleGuestTables } from "./guest-mode.ts";
 import { addressOk, failed, guestByte, readGuestBytes, writeGuestBytes } from "./guest-words.ts";
 import { injectPageFault, injectTrap, TBF_EXCEPTION } from "./inject.ts";
 import * as R from "./registers.ts";
@@ -22,6 +23,13 @@ const PCI_CONFIG_ADDRESS = 0xcf8;
 const VEC_DB = 1;
 /** Elements of a REP INS or OUTS for one emulation. */
 const MOST_ELEMENTS = 64;
+
+/** iopl_ok: the guest's I/O privilege level allows its current mode I/O, CLI and STI. */
+export function ioplOk(vcpu: Vcpu): boolean {
+  const architectural = (vcpu.domain.vmAssist & (1 << VMASST_TYPE_architectural_iopl)) !== 0;
+  const cpl = inKernel(vcpu) ? (architectural ? 0 : 1) : 3;
+  return cpl << 12 <= vcpu.pv!.iopl;
+}
 
 /** guest_io_okay: IOPL, or the guest's own bitmap, which lies in its kernel's memory. */
 function allowed(vcpu: Vcpu, port: number, size: number): boolean {

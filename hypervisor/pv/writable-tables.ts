@@ -20,7 +20,7 @@ import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_PV_EMULATE } from "../hypercalls/costs.ts";
 import { PGT_l1_page_table } from "../memory/page-types.ts";
 import { FETCH_FAULT, FETCHED, fetchInstruction, instruction } from "./decode.ts";
-import { instructionDone } from "./emulate.ts";
+import { instructionDone } from "./emulated.ts";
 import { failed, readGuestBytes } from "./guest-words.ts";
 import { injectPageFault } from "./inject.ts";
 import { chargeTables } from "./mmu-update.ts";

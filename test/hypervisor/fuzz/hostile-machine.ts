@@ -6,6 +6,7 @@
 import * as A from "../../../cpu/arena.ts";
 import * as C from "../../../cpu/core.ts";
 import { FLAG_IF } from "../../../cpu/flags.ts";
+import { APIC_DEFAULT_BASE } from "../../../cpu/system/apic.ts";
 import * as H from "../../../hypervisor/abi/hvm.ts";
 import * as HC from "../../../hypervisor/abi/hypercall.ts";
 import { XENMEM_maximum_gpfn } from "../../../hypervisor/abi/memory.ts";
@@ -15,7 +16,6 @@ import type { Vcpu } from "../../../hypervisor/domain/vcpu.ts";
 import { eventsOf } from "../../../hypervisor/events/channels.ts";
 import { grantsOf } from "../../../hypervisor/grants/grants.ts";
 import { MSR_XEN_HYPERCALL_PAGE } from "../../../hypervisor/hvm/hypercall-page.ts";
-import { LAPIC_ADDRESS } from "../../../hypervisor/hvm/interrupts.ts";
 import { startPvh } from "../../../hypervisor/hvm/vcpu-init.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
@@ -206,7 +206,7 @@ export class HostileMachine {
     const r = this.random;
     const { core } = vcpu;
     const address =
-      r.below(4) === 0 ? r.next() : LAPIC_ADDRESS + (r.below(3) === 0 ? r.below(4096) : r.below(256) * 16);
+      r.below(4) === 0 ? r.next() : APIC_DEFAULT_BASE + (r.below(3) === 0 ? r.below(4096) : r.below(256) * 16);
     const size = r.pick([1, 2, 4, 4, 4, 8]);
     core.setSlot(A.S_RAX, this.word());
     core.i32[A.BUS_DATA >>> 2] = Number(this.word() & 0xffff_ffffn) | 0;
