@@ -5,7 +5,7 @@
 import { XMM, YMM_UPPER_BYTES } from "../arena.ts";
 import type { Core } from "../core.ts";
 import { FLAG_CF, FLAG_ZF, setArithmeticFlags } from "../flags.ts";
-import { defineHelper, type Helper, SLOTLESS_HELPERS } from "../uops/helpers.ts";
+import { defineHelper, HELPER_SLOTS, type Helper } from "../uops/helpers.ts";
 import { H_OK } from "../uops/uop.ts";
 
 /** Byte address in the arena of the vector that byte `field` of micro-op `u` names. */
@@ -20,7 +20,7 @@ const B = 4;
 /** A helper of vectors only: translated code need not put its registers in memory. */
 export function defineVectorHelper(name: string, helper: Helper): number {
   const number = defineHelper(name, helper);
-  SLOTLESS_HELPERS.add(number);
+  HELPER_SLOTS.set(number, 0);
   return number;
 }
 

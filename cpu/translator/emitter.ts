@@ -16,7 +16,7 @@ import {
   V128,
 } from "../emit/emitter.ts";
 import { fetchEntry, stamp } from "../interpreter/generate.ts";
-import { BASE_HELPERS, SLOTLESS_HELPERS } from "../uops/helpers.ts";
+import { BASE_HELPERS, HELPER_SLOTS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
 import { FlagEmitter, type FlagLocals, type KnownFlags, NOTHING } from "./flags.ts";
 import type { Page } from "./region.ts";
@@ -57,7 +57,7 @@ const ZERO = A.S_ZERO >>> 3;
 const RIPBASE = A.S_RIPBASE >>> 3;
 const GPRS = 16;
 /** General registers, temporaries and RIPBASE, by slot number. */
-const HELPER_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
+const ALL_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
 const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
 
 interface Place {
@@ -332,14 +332,15 @@ export class TranslatorEmitter extends FlagEmitter {
   callImmHelper(): void {
     const { w } = this;
     const number = this.i32[(this.at + 12) >>> 2]!;
-    const slots = SLOTLESS_HELPERS.has(number) ? 0 : HELPER_SLOTS;
+    const flags = !HELPER_SLOTS.has(number);
+    const slots = HELPER_SLOTS.get(number) ?? ALL_SLOTS;
     for (let n = 0; n < 32; n++)
       if (slots & (1 << n)) {
         w.i32(0);
         this.read(n << 3, 3);
         w.mem(MEM.i64_store, A.SLOTS + n * 8);
       }
-    if (slots !== 0) this.wordsToMemory();
+    if (flags) this.wordsToMemory();
     w.i32(number);
     this.callOut(IMPORT_HELPER);
     for (let n = 0; n < 32; n++)
@@ -354,7 +355,7 @@ export class TranslatorEmitter extends FlagEmitter {
       w.mem(MEM.i64_load, A.SLOTS + slot);
       this.write(slot, 3, true);
     }
-    if (slots !== 0) this.wordsFromMemory();
+    if (flags) this.wordsFromMemory();
   }
 
   // ---- the ends of the function -------------------------------------------------------------------------------------------

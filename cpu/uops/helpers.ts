@@ -15,8 +15,11 @@ export type Helper = (core: Core, u: number) => number;
 export const HELPERS: Helper[] = [];
 export const HELPER_NAMES: string[] = [];
 
-/** Helpers that neither read nor write slots and flags: translated code need not put them in memory for the call. */
-export const SLOTLESS_HELPERS: Set<number> = new Set();
+/**
+ * Of helpers that neither read nor write flags: which slots they do (bit n: slot n of the slot file). Translated code puts only these in
+ * memory for the call; what calls a helper on one of several ways may only call such, so that flags are the same on all of them.
+ */
+export const HELPER_SLOTS: Map<number, number> = new Map();
 /** Helpers that write the segment base in slot a: translated code takes it from memory again. */
 export const BASE_HELPERS: Set<number> = new Set();
 

@@ -6,7 +6,7 @@ import { HELPER_PCLMULQDQ } from "../fpu/clmul.ts";
 import * as SHA from "../fpu/sha.ts";
 import { isAmd } from "../system/cpu-model.ts";
 import { type BlockBuilder, defineLifter } from "./builder.ts";
-import { SLOTLESS_HELPERS } from "./helpers.ts";
+import { HELPER_SLOTS } from "./helpers.ts";
 import { clearUpper, defineVectorLifter, firstSource, guarded, lastSource, V_T0, vectorSource } from "./lift-vector.ts";
 import { U_VLOAD } from "./uop.ts";
 
@@ -47,7 +47,7 @@ for (const [mnemonic, helper] of INSTRUCTIONS)
     mnemonic,
   );
 for (const [mnemonic, helper] of SHA_INSTRUCTIONS) {
-  SLOTLESS_HELPERS.add(helper);
+  HELPER_SLOTS.set(helper, 0);
   defineLifter(
     guarded((b, ins) => b.helper(helper, ins.reg[0]!, shaSource(b, ins), 0, ins.immLo & 0xff)),
     mnemonic,

@@ -7,7 +7,7 @@ import { IN_GPR, IN_MMX, IN_XMM, SSE_TABLE, type SseEntry } from "../fpu/sse-tab
 import { enterMmx } from "../fpu/x87-transfer.ts";
 import { isAmd } from "../system/cpu-model.ts";
 import { type BlockBuilder, defineLifter, gprSlot, type Lifter, sizeIndex } from "./builder.ts";
-import { defineHelper, SLOTLESS_HELPERS } from "./helpers.ts";
+import { defineHelper, HELPER_SLOTS } from "./helpers.ts";
 import { DISP } from "./helpers-integer.ts";
 import { clearUpper, firstSource, guarded, isLong, lastSource, loadVector, V_T0 } from "./lift-vector.ts";
 import { HELPER_WAIT } from "./lift-x87.ts";
@@ -31,6 +31,9 @@ import {
 const IN_T0 = 255;
 /** disp: the x87 registers become MMX registers. */
 const TRANSITION = 1;
+
+/** Bits of HELPER_SLOTS: the general registers and S_T0. */
+const GENERAL_OR_T0 = 0x1ffff;
 
 function addressOf(place: number, field: number): number {
   if (place === IN_XMM) return XMM + field * XMM_STRIDE;
@@ -89,8 +92,10 @@ function lifterOf(name: string, entry: SseEntry): Lifter {
   const usesMmx = entry.source === IN_MMX || entry.destination === IN_MMX;
   const [fastNarrow, fastWide] = FAST[name] ?? [U_HELPER, U_HELPER];
   const [fastLong] = FAST[`${name}Y`] ?? [U_HELPER];
-  if (entry.destination === IN_XMM && entry.source === IN_XMM && !name.includes("COMIS"))
-    for (const helper of [narrow, wide, long]) SLOTLESS_HELPERS.add(helper);
+  if (!name.includes("COMIS")) {
+    const slots = entry.destination === IN_XMM && entry.source === IN_XMM ? 0 : GENERAL_OR_T0;
+    for (const helper of [narrow, wide, long]) HELPER_SLOTS.set(helper, slots);
+  }
   return guarded((b, ins) => {
     // From memory CVTPI2PD does not touch the x87 state; on AMD's processors neither does CVTPI2PS, nor do they wait.
     const fromMemory = name.startsWith("CVTPI2") && ins.kind[1] === OP_MEM;

@@ -1,0 +1,34 @@
+/** Flags across a micro-op that calls a helper on its rare way only: what is known of them must hold on both ways. */
+import { describe, expect, it } from "vitest";
+import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
+import { makeReference } from "../../../cpu/reference/evaluator.ts";
+import { Translator } from "../../../cpu/translator/translator.ts";
+import { BareCore, bytes } from "../../support/bare-core.ts";
+
+const translators: Translator[] = [];
+const reference = new BareCore(makeReference);
+const translator = new BareCore((engine, core) => {
+  const environment = makeEnvironment(core);
+  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1, calls: 3 });
+  translators.push(made);
+  return { run: linkInterpreter(core, environment), translator: made };
+});
+
+describe("flags in translated code", () => {
+  for (const [name, text] of [
+    ["cvtsi2sd", "f2 48 0f 2a c1"],
+    ["cvttsd2si", "f2 48 0f 2c d1"],
+  ] as const)
+    it(`are those of the comparison before ${name}`, () => {
+      // inc eax; cmp eax, 30; <instruction>; jl +3; add ebx, 1; jmp back
+      const body = bytes(`ff c0 83 f8 1e ${text} 7c 03 83 c3 01`);
+      const code = Uint8Array.from([...body, 0xeb, 256 - body.length - 2]);
+      const [expected, found] = [reference, translator].map((bare) => {
+        bare.reset(code, { registers: [0n, 3n, 0n, 0n] });
+        bare.run(600);
+        return bare.state().gpr;
+      });
+      expect(found).toEqual(expected);
+      expect(translators[0]!.counts.functions).toBeGreaterThan(0);
+    });
+});
