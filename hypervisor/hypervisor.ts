@@ -7,27 +7,20 @@ import { Core, CoreGroup, NESTED_EPT, NESTED_NPT } from "../cpu/core.ts";
 import { flushCores } from "../cpu/mmu/contexts.ts";
 import { type CpuLevel, type CpuModel, DEFAULT_CPU_LEVEL, findCpuModel } from "../cpu/system/cpu-model.ts";
 import { DOMID_XEN } from "./abi/xen.ts";
-import { attachServices } from "./domain/attach.ts";
-import { Domain, type DomainOptions } from "./domain/domain.ts";
+import type { Domain } from "./domain/domain.ts";
 import { Log } from "./domain/log.ts";
 import type { Vcpu } from "./domain/vcpu.ts";
 import { type GuestInterrupts, HvmInterrupts } from "./hvm/interrupts.ts";
-import { initVcpu } from "./hvm/vcpu-init.ts";
 import { COST_TLB_FLUSH } from "./hypercalls/costs.ts";
-import { putOwnFrame } from "./memory/guest-access.ts";
 import { Heap } from "./memory/heap.ts";
 import { MachineMemory } from "./memory/machine-memory.ts";
 import { PageTypes } from "./memory/page-types.ts";
-import { M2p } from "./pv/m2p.ts";
+import type { M2p } from "./pv/m2p.ts";
 import { PageTables } from "./pv/page-tables.ts";
-import { relinquishTables } from "./pv/teardown.ts";
-import { initPvVcpu } from "./pv/vcpu-init.ts";
-import { idleTo } from "./run.ts";
 import { Credit2 } from "./sched/credit2.ts";
 import type { Scheduler } from "./sched/scheduler.ts";
 import { EventQueue } from "./time/event-queue.ts";
 import { CPU_FREQUENCY, cyclesToNs } from "./time/frequency.ts";
-import { updateWallclock } from "./time/pv-clock.ts";
 
 /** What the hypervisor spends cycles on. */
 export const CHARGE_PATHS = [
@@ -95,8 +88,6 @@ export interface HypervisorOptions {
   readonly wallclock?: number;
 }
 
-const MIN_DOMAIN_FRAMES = 3;
-
 /** 2026-01-01 00:00:00 UTC: runs must not depend on the day they are made. */
 export const DEFAULT_WALLCLOCK = 1767225600;
 
@@ -113,6 +104,13 @@ export class PhysicalCpu {
 
   constructor(index: number) {
     this.index = index;
+  }
+
+  /** The clock of an idle pCPU jumps. */
+  idleTo(cycle: number): void {
+    if (cycle <= this.cycle) return;
+    this.idleCycles += cycle - this.cycle;
+    this.cycle = cycle;
   }
 }
 
@@ -156,7 +154,8 @@ export class Hypervisor {
   onShutdown: (domain: Domain) => void = () => {};
   private readonly freeCores: number[] = [];
   private readonly dummyInfo: Map<Domain, number> = new Map();
-  private nextDomid = 1;
+  /** What the next domain is called by. */
+  nextDomid = 1;
 
   constructor(options: HypervisorOptions) {
     this.arena = options.arena;
@@ -194,61 +193,15 @@ export class Hypervisor {
     return core;
   }
 
-  /** Creates a domain, paused and without memory; the builder fills it and calls `unpause`. Throws RangeError. */
-  createDomain(options: DomainOptions): Domain {
-    const domid = this.nextDomid++;
-    // Xen's pages of a domain: the root of its p2m, shared info, and vcpu_info of those beyond it.
-    if (this.heap.freeFrames < MIN_DOMAIN_FRAMES) throw new RangeError("no machine memory for another domain");
-    if (this.freeCores.length + MAX_CORES - this.group.cores.length < options.maxVcpus)
-      throw new RangeError(`a machine can't have more than ${MAX_CORES - 1} vcpus`);
-    if (options.type !== undefined && options.type !== "pvh") {
-      this.m2p ??= new M2p(this.memory, this.heap);
-      this.pageTypes.rules = this.pageTables;
-    }
-    const domain = new Domain(this, domid, options);
-    this.domains.set(domid, domain);
-    if (domain.isPv) this.pageTables.addDomain(domain);
-    for (const vcpu of domain.vcpus) {
-      if (domain.isPv) initPvVcpu(vcpu);
-      else initVcpu(vcpu);
-      this.scheduler.insert(vcpu);
-    }
-    updateWallclock(domain);
-    attachServices(domain);
-    return domain;
+  /** Vcpus that the machine has cores for. */
+  get coresLeft(): number {
+    return this.freeCores.length + MAX_CORES - this.group.cores.length;
   }
 
-  /** Takes a domain that is shut down apart: its memory and cores are free afterwards. */
-  destroyDomain(domain: Domain): void {
-    if (domain.isDying) return;
-    domain.isDying = true;
-    for (const p of this.pcpus) {
-      if (p.current?.domain !== domain) continue;
-      p.current = null;
-      p.needsSchedule = true;
-    }
-    for (const handle of domain.watchdogs) this.queue.cancel(handle);
-    for (const vcpu of domain.vcpus) {
-      vcpu.sleep();
-      this.scheduler.remove(vcpu);
-      this.queue.cancel(vcpu.singleshotTimer);
-      this.queue.cancel(vcpu.periodicTimer);
-      this.queue.cancel(vcpu.pollTimer);
-      this.interrupts.stop(vcpu);
-      if (vcpu.infoMfn >= 0) putOwnFrame(domain, vcpu.infoMfn);
-      vcpu.resetInfo();
-    }
-    domain.pcTimer?.stop();
-    domain.events?.destroy();
-    domain.grants?.destroy();
-    if (domain.isPv) relinquishTables(domain);
-    domain.p2m.destroy();
-    for (const mfn of this.heap.framesOf(domain.domid)) this.heap.putAllocation(mfn);
-    for (const mfn of domain.xenPages) this.heap.putPage(mfn);
-    for (const vcpu of domain.vcpus) {
-      if (this.group.active === vcpu.core) this.xenCore.activate();
-      this.freeCores.push(vcpu.core.index);
-    }
+  /** The core is not used any more: another vcpu may have it. */
+  freeCore(core: Core): void {
+    if (this.group.active === core) this.xenCore.activate();
+    this.freeCores.push(core.index);
   }
 
   domain(domid: number): Domain | null {
@@ -325,7 +278,7 @@ export class Hypervisor {
   /** Asks the scheduler again for `pcpu` before it runs anything more. */
   tickle(pcpu: number): void {
     const p = this.pcpus[pcpu]!;
-    if (!p.needsSchedule && p.current === null) idleTo(p, this.now());
+    if (!p.needsSchedule && p.current === null) p.idleTo(this.now());
     p.needsSchedule = true;
     if (p !== this.turn) this.turnEnd = -1;
     this.endSlice();

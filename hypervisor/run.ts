@@ -68,7 +68,7 @@ function beginTurn(hv: Hypervisor, untilCycle: number): StopReason | null {
       const next = hv.queue.next;
       if (next === Infinity) return "blocked";
       const cycle = Math.max(next, hv.turn.cycle);
-      idleTo(hv.turn, Math.min(cycle, untilCycle));
+      hv.turn.idleTo(Math.min(cycle, untilCycle));
       if (cycle > untilCycle) return "cycle-limit";
       fire(hv);
       continue;
@@ -86,13 +86,6 @@ function beginTurn(hv: Hypervisor, untilCycle: number): StopReason | null {
 function fire(hv: Hypervisor): void {
   const fired = hv.queue.run(hv.turn.cycle);
   hv.chargeXen("timer", fired * COST_TIMER);
-}
-
-/** Lets an idle pCPU's clock jump. */
-export function idleTo(p: PhysicalCpu, cycle: number): void {
-  if (cycle <= p.cycle) return;
-  p.idleCycles += cycle - p.cycle;
-  p.cycle = cycle;
 }
 
 /** One stretch of the turn: schedule if it is due, run the vcpu up to what comes first, handle its exit. */

@@ -2,9 +2,11 @@
  * A PV guest that makes system calls for ever: a user in a loop of SYSCALL, and a kernel that goes back at once by HYPERVISOR_iret, its
  * selectors looked up in the GDT as for a Linux kernel. RBX counts the round trips.
  */
+
 import { Arena, RIP, S_RBX } from "../../cpu/arena.ts";
 import { Engine } from "../../cpu/run.ts";
 import { CALLBACKTYPE_syscall } from "../../hypervisor/abi/callback.ts";
+import { createDomain } from "../../hypervisor/domain/create.ts";
 import { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { installUserBase } from "../../hypervisor/pv/base-table.ts";
 import { startPv } from "../../hypervisor/pv/vcpu-init.ts";
@@ -39,7 +41,7 @@ export function pvLoop(): PvLoop {
     cpu: "intel",
   });
   engine = new Engine(hv.xenCore);
-  const domain = hv.createDomain({ name: "loop", type: "pv", maxVcpus: 1, maxPages: PAGES });
+  const domain = createDomain(hv, { name: "loop", type: "pv", maxVcpus: 1, maxPages: PAGES });
   const mfns = Array.from({ length: PAGES }, () => hv.heap.alloc(domain.domid));
   const put = (page: number, index: number, value: bigint): void =>
     hv.memory.write64(hv.memory.frame(mfns[page]!) + index * 8, value);

@@ -1,4 +1,4 @@
-/** What a domain needs of event channels and grant tables; events/ and grants/ implement it, attach.ts puts it together. */
+/** What a domain needs of event channels and grant tables; events/ and grants/ implement it, create.ts puts it together. */
 import type { Vcpu } from "./vcpu.ts";
 
 export interface DomainEvents {

@@ -5,6 +5,7 @@ import { BuilderError } from "../../hypervisor/builder/error.ts";
 import type { GuestMemoryWriter } from "../../hypervisor/builder/memory-writer.ts";
 import { type PvPlan, planPv } from "../../hypervisor/builder/pv.ts";
 import { type PvhPlan, planPvh } from "../../hypervisor/builder/pvh.ts";
+import { createDomain, destroyDomain } from "../../hypervisor/domain/create.ts";
 import { type Domain, tablePool } from "../../hypervisor/domain/domain.ts";
 import { ruleError } from "../../hypervisor/hvm/cpu-policy.ts";
 import { PcTimer, wantsPcTimer } from "../../hypervisor/hvm/pc-timer.ts";
@@ -175,7 +176,7 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): B
   };
   let domain: Domain;
   try {
-    domain = hypervisor.createDomain({
+    domain = createDomain(hypervisor, {
       name: config.name,
       maxVcpus: config.maxVcpus ?? config.vcpus ?? 1,
       maxPages: (config.maxMemory ?? config.memory) / FRAME + EXTRA_FRAMES,
@@ -198,13 +199,13 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): B
   if (plan.pv !== null) {
     const complete = fillPvDomain(domain, plan.pv);
     if (complete !== null) return { domain, complete };
-    hypervisor.destroyDomain(domain);
+    destroyDomain(domain);
     return noRoom();
   }
   const { regions, load, params, vcpu } = plan.pvh;
   for (const region of regions) {
     if (populate(domain, region.gpa, region.length)) continue;
-    hypervisor.destroyDomain(domain);
+    destroyDomain(domain);
     noRoom();
   }
   load(writerOf(domain));

@@ -1,4 +1,5 @@
 /** The machine: memory, engine, hypervisor and its domains put together, behind the interface of api.ts. */
+
 import { Arena, MAX_RAM_BYTES } from "../../cpu/arena.ts";
 import { type Core, CoreGroup } from "../../cpu/core.ts";
 import { makeReference } from "../../cpu/reference/evaluator.ts";
@@ -6,6 +7,7 @@ import { coreState, disassembleAhead, lastMicroOps, memoryState } from "../../cp
 import { Engine, makeInterpreter, makeTranslator } from "../../cpu/run.ts";
 import type { CpuModel } from "../../cpu/system/cpu-model.ts";
 import { Daemons } from "../../hypervisor/daemons/daemons.ts";
+import { destroyDomain } from "../../hypervisor/domain/create.ts";
 import type { Domain } from "../../hypervisor/domain/domain.ts";
 import { SHUTDOWN_NAMES } from "../../hypervisor/domain/lifecycle.ts";
 import { Hypervisor } from "../../hypervisor/hypervisor.ts";
@@ -195,7 +197,7 @@ export class Machine implements InspectableMachine {
     if (!domain.isShutDown) throw new RangeError(`domain ${domid} is still running`);
     this.gone.set(domid, { status: statusOf(domain), report: domainReport(domain) });
     this.daemons.release(domain);
-    this.hypervisor.destroyDomain(domain);
+    destroyDomain(domain);
     const add = (): Domain => this.add(this.prepared.get(domid)!);
     return (this.watch === null ? add() : this.watch.build(add)).domid;
   }

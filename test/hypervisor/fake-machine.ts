@@ -1,6 +1,8 @@
 /** A hypervisor over a small arena whose engine is a function: what guests "do" is written in TypeScript. */
+
 import { Arena, EXIT_LENGTH, S_R8, S_RAX, S_RCX, S_RDI, S_RDX, S_RSI } from "../../cpu/arena.ts";
 import { type Core, EXIT_DEADLINE, EXIT_VMCALL } from "../../cpu/core.ts";
+import { createDomain } from "../../hypervisor/domain/create.ts";
 import type { Domain, DomainOptions } from "../../hypervisor/domain/domain.ts";
 import type { Vcpu } from "../../hypervisor/domain/vcpu.ts";
 import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
@@ -36,7 +38,7 @@ export class FakeMachine {
 
   /** A domain with `pages` frames from gfn 0 on, vcpu 0 ready to start at 0x1000. */
   domain(options: Partial<DomainOptions> = {}, pages = 64): Domain {
-    const domain = this.hv.createDomain({ name: "guest", maxVcpus: 1, maxPages: 1024, ...options });
+    const domain = createDomain(this.hv, { name: "guest", maxVcpus: 1, maxPages: 1024, ...options });
     for (let gfn = 0; gfn < pages; gfn++) {
       const mfn = this.hv.heap.alloc(domain.domid);
       if (mfn < 0 || !domain.p2m.map(gfn, mfn, P2M_RAM_RW)) throw new Error("no memory for the test's domain");

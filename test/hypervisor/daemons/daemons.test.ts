@@ -9,6 +9,7 @@ import {
 import { DOMID_SELF } from "../../../hypervisor/abi/xen.ts";
 import { BACKEND_DELAY } from "../../../hypervisor/daemons/backend-end.ts";
 import { Daemons } from "../../../hypervisor/daemons/daemons.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import { decodeHeader, encodeMessage, XS_READ } from "../../../hypervisor/xenstore/wire.ts";
 import { Caller, SCRATCH } from "../calls.ts";
@@ -183,7 +184,7 @@ it("releases the rings, the entries and the frames of a domain", () => {
   expect(daemons.frames()).toHaveLength(2);
   daemons.shutdown(guest.domain);
   daemons.release(guest.domain);
-  fake.hv.destroyDomain(guest.domain);
+  destroyDomain(guest.domain);
   expect(daemons.frames()).toEqual([]);
   expect(daemons.client.ls("/local/domain")).toEqual(["0"]);
   expect(daemons.client.ls("/vm")).toEqual([]);

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { RFLAGS_SYS } from "../../../cpu/arena.ts";
 import { EXIT_HLT, EXIT_NESTED_MISCONFIG, EXIT_TRIPLE_FAULT } from "../../../cpu/core.ts";
 import { SHUTDOWN_crash, SHUTDOWN_poweroff } from "../../../hypervisor/abi/sched.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { handleExit } from "../../../hypervisor/hvm/exits.ts";
 import { runMachine } from "../../../hypervisor/run.ts";
 import { FakeMachine } from "../fake-machine.ts";
@@ -41,7 +42,7 @@ describe("a domain that crashes", () => {
     expect(bad.shutdownCode).toBe(SHUTDOWN_crash);
     expect(good.isShutDown).toBe(false);
     const free = m.hv.heap.freeFrames;
-    m.hv.destroyDomain(bad);
+    destroyDomain(bad);
     expect(m.hv.heap.ownedBy(bad.domid)).toBe(0);
     expect(m.hv.heap.freeFrames).toBeGreaterThan(free + 64);
     expect(runMachine(m.hv, 20_000_000)).toBe("cycle-limit");

@@ -14,6 +14,7 @@ import {
 import * as E from "../../../hypervisor/abi/evtchn.ts";
 import { LAYOUT_32 } from "../../../hypervisor/abi/layout.ts";
 import { DOMID_SELF, VIRQ_CONSOLE, VIRQ_DEBUG, VIRQ_TIMER } from "../../../hypervisor/abi/xen.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { VPF_BLOCKED } from "../../../hypervisor/domain/vcpu.ts";
 import { eventChannelOp, eventChannelOpCompat } from "../../../hypervisor/events/hypercall.ts";
 import { Caller, type Field, NOWHERE, SCRATCH } from "../calls.ts";
@@ -362,9 +363,9 @@ describe("binding", () => {
   });
 
   it("closes everything when a domain goes, and the other ends wait again", () => {
-    const { a, b, machine } = twoGuests();
+    const { a, b } = twoGuests();
     const [port, other] = connect(a, b);
-    machine.hv.destroyDomain(b.domain);
+    destroyDomain(b.domain);
     expect(a.events.channel(port)!.remote).toBeNull();
     expect(a.events.send(port)).toBe(0);
     expect(b.events.channel(other)!.state).toBe(0);

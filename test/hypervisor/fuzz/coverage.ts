@@ -2,8 +2,10 @@
  * Which hypercalls and operations there are, as the hypervisor itself answers: every number and command is tried once in a domain that has
  * done nothing yet. What is not there is -ENOSYS.
  */
+
 import { ENOSYS } from "../../../hypervisor/abi/errno.ts";
 import * as H from "../../../hypervisor/abi/hypercall.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { FakeMachine, MIB } from "../fake-machine.ts";
 import { FREE, PvCaller } from "../pv/pv-caller.ts";
 
@@ -54,7 +56,7 @@ export function operations(type: "pv" | "pv32"): string[] {
     if (number === H.HYPERVISOR_mmuext_op) rc = c.ext(command);
     else if (number === H.HYPERVISOR_mmu_update) rc = c.set(FREE, 0, 0n, command);
     else rc = c.call(number, command, 0, 1, 0);
-    machine.hv.destroyDomain(c.domain);
+    destroyDomain(c.domain);
     machine.hv.domains.delete(c.domain.domid);
     return rc !== -ENOSYS;
   };

@@ -3,6 +3,7 @@
  * plausible (frames, ports, references, handles that exist), garbage in every page that Xen or a daemon shares with them, MSRs, ports,
  * APIC registers, exits of every kind, and deaths. The real machine loop, scheduler and daemons run; only the engine is played.
  */
+
 import * as A from "../../../cpu/arena.ts";
 import * as C from "../../../cpu/core.ts";
 import { FLAG_IF } from "../../../cpu/flags.ts";
@@ -11,6 +12,7 @@ import * as H from "../../../hypervisor/abi/hvm.ts";
 import * as HC from "../../../hypervisor/abi/hypercall.ts";
 import { XENMEM_maximum_gpfn } from "../../../hypervisor/abi/memory.ts";
 import { Daemons } from "../../../hypervisor/daemons/daemons.ts";
+import { createDomain, destroyDomain } from "../../../hypervisor/domain/create.ts";
 import type { Domain } from "../../../hypervisor/domain/domain.ts";
 import type { Vcpu } from "../../../hypervisor/domain/vcpu.ts";
 import { eventsOf } from "../../../hypervisor/events/channels.ts";
@@ -95,7 +97,7 @@ export class HostileMachine {
 
   private addDomain(): void {
     const r = this.random;
-    const domain = this.hv.createDomain({
+    const domain = createDomain(this.hv, {
       name: "hostile",
       maxVcpus: VCPUS,
       maxPages: PAGES + r.pick([0, 8, 600]),
@@ -133,7 +135,7 @@ export class HostileMachine {
   private remove(domain: Domain): void {
     for (const { core } of domain.vcpus) this.awaited.delete(core);
     this.daemons.release(domain);
-    this.hv.destroyDomain(domain);
+    destroyDomain(domain);
   }
 
   /** Mappings of one domain's pages in another that there are now. */

@@ -2,10 +2,12 @@
  * Two PV domains whose kernels make hypercalls at random, drawn from what is there: frames that they own, tables that are pinned, ports, grant
  * references, handles. Now and then an argument is garbage, and between the hypercalls they do whatever else a guest can do.
  */
+
 import { createHash } from "node:crypto";
 import { Arena } from "../../../cpu/arena.ts";
 import type { Core } from "../../../cpu/core.ts";
 import { type BlockRunner, Engine } from "../../../cpu/run.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { grantsOf } from "../../../hypervisor/grants/grants.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
@@ -104,7 +106,7 @@ export class PvFuzzer implements Fuzzer {
     for (const c of this.guests) {
       if (c.domain.isShutDown) this.ended++;
       else if (c.isOver) this.hung++;
-      this.hv.destroyDomain(c.domain);
+      destroyDomain(c.domain);
     }
     this.guests = [];
   }

@@ -3,10 +3,12 @@
  * and descriptors that the other is using, by every kind of store, and makes hypercalls with arguments that are half right. Nothing waits for
  * anything, so that what is checked changes while it is used. A second domain shares the machine, grants a page, and must not be touched.
  */
+
 import { createHash } from "node:crypto";
 import { Arena, RIP, S_RSP } from "../../../cpu/arena.ts";
 import type { Core } from "../../../cpu/core.ts";
 import { type BlockRunner, Engine } from "../../../cpu/run.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { VPF_BLOCKED } from "../../../hypervisor/domain/vcpu.ts";
 import { grantsOf } from "../../../hypervisor/grants/grants.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
@@ -630,7 +632,7 @@ export class PvStorm {
   }
 
   finish(): void {
-    if (this.guest !== null) this.hv.destroyDomain(this.guest.domain);
+    if (this.guest !== null) destroyDomain(this.guest.domain);
     this.guest = null;
   }
 }

@@ -5,6 +5,7 @@ import * as G from "../../../hypervisor/abi/grant.ts";
 import { HYPERVISOR_grant_table_op } from "../../../hypervisor/abi/hypercall.ts";
 import { XENMEM_add_to_physmap, XENMEM_decrease_reservation } from "../../../hypervisor/abi/memory.ts";
 import { DOMID_SELF } from "../../../hypervisor/abi/xen.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { grantTableOp } from "../../../hypervisor/grants/hypercall.ts";
 import { callHypercall } from "../../../hypervisor/hypercalls/dispatch.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
@@ -264,7 +265,7 @@ describe("mapping", () => {
     expect(a.memory(XENMEM_decrease_reservation, balloon)).toBe(1);
     expect(machine.hv.heap.ownerOf(mfn)).toBe(a.domain.domid);
     expect(audit()).toEqual([]);
-    machine.hv.destroyDomain(a.domain);
+    destroyDomain(a.domain);
     expect(b.get(WINDOW_GFN * 4096, 4)).toBe(7);
     expect(machine.hv.heap.ownedBy(a.domain.domid)).toBe(1);
     expect(audit()).toEqual([]);
@@ -274,10 +275,10 @@ describe("mapping", () => {
   });
 
   it("ends the mappings of a domain that goes", () => {
-    const { a, b, machine, audit } = pair();
+    const { a, b, audit } = pair();
     a.offer(9, b, 20);
     b.map(a, 9, WINDOW_GFN);
-    machine.hv.destroyDomain(b.domain);
+    destroyDomain(b.domain);
     expect(a.use(9)).toBe(0);
     expect(audit()).toEqual([]);
   });
@@ -646,10 +647,10 @@ it("no sequence of grants, mappings, copies, balloons and deaths loses or double
             [8, DOMID_SELF],
           ]);
         } else if (s.kind === "version") me.grant(G.GNTTABOP_set_version, [[4, s.version]]);
-        else if (s.kind === "die") machine.hv.destroyDomain(me.domain);
+        else if (s.kind === "die") destroyDomain(me.domain);
         expect(auditMemory(machine.hv)).toEqual([]);
       }
-      for (const guest of guests) machine.hv.destroyDomain(guest.domain);
+      for (const guest of guests) destroyDomain(guest.domain);
       expect(auditMemory(machine.hv)).toEqual([]);
       for (const guest of guests) expect(machine.hv.heap.ownedBy(guest.domain.domid)).toBe(0);
     }),

@@ -1,8 +1,10 @@
 /** Guests of a few instructions, executed by the real engine. */
+
 import { expect } from "vitest";
 import { Arena } from "../../../cpu/arena.ts";
 import { Engine } from "../../../cpu/run.ts";
 import type { CpuLevel } from "../../../cpu/system/cpu-model.ts";
+import { createDomain } from "../../../hypervisor/domain/create.ts";
 import type { Domain, DomainOptions } from "../../../hypervisor/domain/domain.ts";
 import { startPvh } from "../../../hypervisor/hvm/vcpu-init.ts";
 import { Hypervisor } from "../../../hypervisor/hypervisor.ts";
@@ -46,7 +48,7 @@ export function run(
     ...(options.cpuLevel !== undefined && { cpuLevel: options.cpuLevel }),
   });
   engine = new Engine(hv.xenCore);
-  const domain = hv.createDomain({ name: "guest", maxVcpus: options.vcpus ?? 1, maxPages: 1024, ...options.domain });
+  const domain = createDomain(hv, { name: "guest", maxVcpus: options.vcpus ?? 1, maxPages: 1024, ...options.domain });
   for (let gfn = 0; gfn < 64; gfn++) domain.p2m.map(gfn, hv.heap.alloc(domain.domid), P2M_RAM_RW);
   copyToPhysical(domain, ENTRY, Uint8Array.from(code));
   for (const [at, bytes] of options.more ?? []) copyToPhysical(domain, at, Uint8Array.from(bytes));

@@ -12,6 +12,7 @@ import {
 } from "../../../hypervisor/abi/errno.ts";
 import * as M from "../../../hypervisor/abi/memory.ts";
 import { DOMID_SELF } from "../../../hypervisor/abi/xen.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import { P2M_RAM_RO } from "../../../hypervisor/memory/p2m.ts";
 import { Caller, type Field, LIST, NOWHERE, SCRATCH } from "../calls.ts";
@@ -415,7 +416,7 @@ describe("add_to_physmap", () => {
     ).toBe(0);
     expect(c.domain.p2m.lookup(30)).toBe(-1);
     expect(c.domain.totalPages).toBe(PAGES);
-    c.domain.hypervisor.destroyDomain(c.domain);
+    destroyDomain(c.domain);
     expect(c.domain.totalPages).toBe(0);
   });
 });

@@ -1,6 +1,8 @@
 /** What PV guests have once been able to do to Xen, by the number of the advisory: each is refused, and the books stay right. */
+
 import { afterEach, describe, expect, it } from "vitest";
 import { EFAULT, EINVAL } from "../../../hypervisor/abi/errno.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { grantsOf } from "../../../hypervisor/grants/grants.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import { KEEP_REGISTERS } from "../../../hypervisor/pv/hypercall-table.ts";
@@ -242,6 +244,6 @@ describe("the rest", () => {
     expect(c.call(24, 0, 1, c.at(FREE))).toBe(0);
     expect(c.call(24, 0, 1, c.at(FREE))).toBe(-17);
     expect(c.hv.pageTypes.counts[c.mfn(L4)]).toBeGreaterThan(1);
-    c.hv.destroyDomain(c.domain);
+    destroyDomain(c.domain);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import * as G from "../../../hypervisor/abi/grant.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { type Grants, grantsOf } from "../../../hypervisor/grants/grants.ts";
 import { PGT_writable_page } from "../../../hypervisor/memory/page-types.ts";
 import type { Field } from "../calls.ts";
@@ -151,7 +152,7 @@ describe("grants of PV guests", () => {
     expect(p.b.set(L1, WINDOW, 0n)).toBe(0);
     expect(references(p, FREE)).toEqual([3, 2]);
     expect(p.unmap(handle, p.b.at(WINDOW))).toBe(G.GNTST_general_error);
-    p.machine.hv.destroyDomain(p.b.domain);
+    destroyDomain(p.b.domain);
     expect(references(p, FREE)).toEqual([2, 1]);
   });
 
@@ -159,9 +160,9 @@ describe("grants of PV guests", () => {
     const p = new Pair();
     p.offer(8, FREE);
     p.map(8, p.b.at(WINDOW), HOST);
-    p.machine.hv.destroyDomain(p.a.domain);
+    destroyDomain(p.a.domain);
     expect(p.machine.hv.heap.ownedBy(p.a.domain.domid)).toBe(1);
-    p.machine.hv.destroyDomain(p.b.domain);
+    destroyDomain(p.b.domain);
     expect(p.machine.hv.heap.ownedBy(p.a.domain.domid)).toBe(0);
   });
 

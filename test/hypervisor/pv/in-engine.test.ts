@@ -2,9 +2,11 @@
  * System calls and irets that the engine does in place (cpu/interpreter/pv-ends.ts) against what Xen's own code does: random kernels and users
  * with frames of every kind, run twice, cut into the same slices, and compared in everything that is counted or can be seen.
  */
+
 import { describe, expect, it } from "vitest";
 import { PV_CALLS, PV_IRETS, PV_IRETS_USER, S_R8 } from "../../../cpu/arena.ts";
 import { coreState } from "../../../cpu/reference/inspect.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { Random } from "../../support/random.ts";
 import { RO } from "./pv-caller.ts";
@@ -140,7 +142,7 @@ function compare(hvs: Pair, seed: number, odd: number, disturb: (g: G.PvGuest, r
     expect(state(pair[0]), `seed ${seed}, cut ${cut}`).toEqual(state(pair[1]));
     expect(pagesApart(pair), `pages, seed ${seed}, cut ${cut}`).toEqual([]);
   }
-  for (const g of pair) g.p.hv.destroyDomain(g.p.domain);
+  for (const g of pair) destroyDomain(g.p.domain);
   expect(pair[1].p.vcpu.pv!.inPlace).toBe(0);
   return pair[0].p.vcpu.pv!.inPlace;
 }

@@ -3,6 +3,7 @@ import { EBUSY, EINVAL, EOPNOTSUPP, EPERM, ESRCH } from "../../../hypervisor/abi
 import { EVTCHNOP_init_control } from "../../../hypervisor/abi/evtchn.ts";
 import * as M from "../../../hypervisor/abi/mmu.ts";
 import { VCPUOP_register_vcpu_info } from "../../../hypervisor/abi/vcpu-op.ts";
+import { createDomain, destroyDomain } from "../../../hypervisor/domain/create.ts";
 import {
   MAX_TYPE_REFERENCES,
   PGT_l1_page_table,
@@ -115,7 +116,7 @@ describe("entries", () => {
 
   it("frames of nobody, of Xen and of another domain are refused", () => {
     const c = pvMachine();
-    const other = c.hv.createDomain({ name: "other", maxVcpus: 1, maxPages: 16 });
+    const other = createDomain(c.hv, { name: "other", maxVcpus: 1, maxPages: 16 });
     const foreign = c.hv.heap.alloc(other.domid);
     const to = (mfn: number): bigint => (BigInt(mfn) << 12n) | BigInt(RWX);
     expect(c.set(L1, 200, to(foreign))).toBe(-EBUSY);
@@ -176,7 +177,7 @@ describe("linear page tables", () => {
     expect(c.set(L4, 300, c.entry(L4, P | A))).toBe(0);
     expect(typeOf(c, L4)).toEqual([PGT_l4_page_table, 2]);
     expect(c.set(L2, 300, c.entry(L2, P | A))).toBe(0);
-    c.hv.destroyDomain(c.domain);
+    destroyDomain(c.domain);
     expect(c.hv.heap.ownedBy(c.domain.domid)).toBe(0);
   });
 
@@ -386,7 +387,7 @@ describe("requests", () => {
     const c = pvMachine();
     const other = new PvCaller(new FakeMachine({}, 64 * MIB)).domain;
     expect(other.domid).toBe(1);
-    const second = c.hv.createDomain({ name: "second", maxVcpus: 1, maxPages: 16 });
+    const second = createDomain(c.hv, { name: "second", maxVcpus: 1, maxPages: 16 });
     expect(c.set(L1, 200, c.entry(FREE, RWX), 0, second.domid)).toBe(-EPERM);
     expect(c.set(L1, 200, c.entry(FREE, RWX), 0, 99)).toBe(-ESRCH);
     expect(c.set(L1, 200, c.entry(FREE, RWX), 0, c.domain.domid)).toBe(-ESRCH);
@@ -446,7 +447,7 @@ describe("32-bit guests", () => {
     expect(c.set(L1 + 1, 500, 0n)).toBe(-EPERM);
     expect(c.set(L3, 2, c.entry(L1 + 1, P))).toBe(-EINVAL);
     expect(c.get(L3, 1) & ~BigInt(A)).toBe(c.entry(L2, P | RW | US));
-    c.hv.destroyDomain(c.domain);
+    destroyDomain(c.domain);
     expect(c.hv.heap.ownedBy(c.domain.domid)).toBe(0);
   });
 
@@ -473,7 +474,7 @@ describe("a domain that goes", () => {
     c.set(L4, 400, c.entry(L4, P | A));
     c.set(FREE, 400, c.entry(L4, P | A));
     c.set(L1, 300, (BigInt(c.domain.sharedInfoMfn) << 12n) | BigInt(RWX));
-    machine.hv.destroyDomain(c.domain);
+    destroyDomain(c.domain);
     expect(machine.hv.heap.freeFrames).toBe(free);
     expect(keep.set(L1, 300, keep.entry(FREE, RWX))).toBe(0);
   });

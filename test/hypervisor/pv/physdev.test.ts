@@ -1,6 +1,8 @@
 /** physdev_op and hvm_op of PV domains without hardware. */
+
 import { describe, expect, it } from "vitest";
 import { EBUSY, EINVAL, ENOSYS } from "../../../hypervisor/abi/errno.ts";
+import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import type { Field } from "../calls.ts";
 import { FREE, L1, LIST, type PvCaller, pvMachine } from "./pv-caller.ts";
@@ -23,7 +25,7 @@ describe("PHYSDEVOP_pirq_eoi_gmfn", () => {
       // It can't become a table while Xen writes to it.
       c.protect(FREE);
       expect(c.ext(0, c.mfn(FREE))).toBe(-EINVAL);
-      c.hv.destroyDomain(c.domain);
+      destroyDomain(c.domain);
       expect(c.hv.heap.ownerOf(c.mfn(FREE))).not.toBe(c.domain.domid);
       expect(auditMemory(c.hv)).toEqual([]);
     });

@@ -2,6 +2,7 @@
  * A PV domain without code: its page tables are laid out by hand, and its hypercalls are called directly. Page n of it is mapped at
  * BASE + n * 4096; tables read-only.
  */
+import { createDomain } from "../../../hypervisor/domain/create.ts";
 import type { Domain, DomainOptions } from "../../../hypervisor/domain/domain.ts";
 import type { Vcpu } from "../../../hypervisor/domain/vcpu.ts";
 import { RESTART } from "../../../hypervisor/hypercalls/dispatch.ts";
@@ -44,7 +45,7 @@ export class PvCaller {
   constructor(machine: Pick<FakeMachine, "hv">, options: Partial<DomainOptions> = {}, pages = 128) {
     this.hv = machine.hv;
     const type = options.type ?? "pv";
-    this.domain = this.hv.createDomain({ name: "pv", maxVcpus: 2, maxPages: 1024, ...options, type });
+    this.domain = createDomain(this.hv, { name: "pv", maxVcpus: 2, maxPages: 1024, ...options, type });
     this.vcpu = this.domain.vcpus[0]!;
     for (let n = 0; n < pages; n++) {
       const mfn = this.hv.heap.alloc(this.domain.domid);
