@@ -1,13 +1,12 @@
 /** How domains come and go. */
 import { MAX_CORES } from "../../cpu/arena.ts";
 import { EventChannels } from "../events/channels.ts";
-import "../events/hypercall.ts";
 import { Grants } from "../grants/grants.ts";
-import "../grants/hypercall.ts";
+import "../hypercalls/all.ts";
 import { initVcpu } from "../hvm/vcpu-init.ts";
-import "../hypercalls/memory-op.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { putOwnFrame } from "../memory/guest-access.ts";
+import "../pv/all.ts";
 import { M2p } from "../pv/m2p.ts";
 import { relinquishTables } from "../pv/teardown.ts";
 import { initPvVcpu } from "../pv/vcpu-init.ts";

@@ -32,7 +32,6 @@ import { HVM_PARAM_TRIPLE_FAULT_REASON } from "../abi/hvm.ts";
 import { dumpVcpu } from "../domain/crash-dump.ts";
 import { crashDomain, shutdownDomain, vcpuDown } from "../domain/lifecycle.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
-import "../hypercalls/all.ts";
 import { COST_CPUID, COST_EXIT, COST_MSR } from "../hypercalls/costs.ts";
 import { dispatchHypercall } from "../hypercalls/dispatch.ts";
 import { blockVcpu } from "../hypercalls/sched-op.ts";

@@ -37,7 +37,6 @@ import { H_EXIT, H_OK } from "../../cpu/uops/uop.ts";
 import { crashDomain } from "../domain/lifecycle.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COST_EXIT, COST_PV_TRAP } from "../hypercalls/costs.ts";
-import "./all.ts";
 import { emulateGate } from "./call-gates.ts";
 import { latchDebugStatus } from "./debug-registers.ts";
 import { emulateCpuid, emulateForcedCpuid, emulatePrivileged } from "./emulate.ts";
