@@ -14,10 +14,15 @@ export class Progress {
     this.#enabled = enabled && process.stderr.isTTY === true;
   }
 
-  update(step: string, fraction: number): void {
+  /** @param fraction of the whole that is done, if that is known */
+  update(step: string, fraction?: number): void {
     const now = performance.now();
     if (!this.#enabled || now - this.#start < PATIENCE || now - this.#drawn < REDRAW_EVERY) return;
     this.#drawn = now;
+    if (fraction === undefined) {
+      process.stderr.write(`\r\u001b[K${step}`);
+      return;
+    }
     const full = Math.round(Math.min(Math.max(fraction, 0), 1) * BAR_WIDTH);
     const bar = "#".repeat(full) + ".".repeat(BAR_WIDTH - full);
     process.stderr.write(`\r\u001b[K${step} [${bar}] ${Math.round(fraction * 100)}%`);

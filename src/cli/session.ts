@@ -43,6 +43,8 @@ export interface SessionOutput {
   log?(bytes: Uint8Array): void;
   /** One line of live input, as a script statement. */
   record?(statement: string): void;
+  /** The host looks at the machine, some fifty times a second. */
+  look?(cycle: number): void;
   /** What Xenoscope itself says, a line or several. */
   message(text: string): void;
 }
@@ -129,6 +131,7 @@ export class Session {
       const sliceStart = performance.now();
       const outcome = this.#machine.run({ maxCycles: Math.max(1, Math.min(slice, limit - startCycle)), until });
       const atLimit = this.#machine.cycle >= limit;
+      this.#output.look?.(this.#machine.cycle);
       // Where a slice ends depends on the host, so nothing is decided there: `until` decides, at the end of a quantum.
       if (outcome !== "cycle-limit" || atLimit) {
         if (this.#matched) return EXIT_OK;

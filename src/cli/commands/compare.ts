@@ -10,6 +10,7 @@ import { EXIT_OK, parseChoice } from "../arguments.ts";
 import type { Command, ParsedCommand } from "../command.ts";
 import { loadMachineFactory } from "../machine-factory.ts";
 import { createMachine, readScript } from "../machine-run.ts";
+import { Progress } from "../progress.ts";
 import { Session, type SessionDomain, type SessionOptions } from "../session.ts";
 import { placeConfigError, runCommand, sharedOptions } from "./run.ts";
 
@@ -42,11 +43,18 @@ export async function runContender(
     script,
     realtime: false,
   };
+  const progress = new Progress(options.quiet !== true);
+  const limit = options.maxCycles;
   const session = new Session(machine, settings, {
     console: () => {},
-    message: (text) => say(`${label}: ${text}`),
+    look: (cycle) => progress.update(`${label}: ${Math.floor(cycle / 1e6)} million cycles`, limit && cycle / limit),
+    message: (text) => {
+      progress.done();
+      say(`${label}: ${text}`);
+    },
   });
   const exitCode = await session.run();
+  progress.done();
   return { run: { label, source, report: machine.report() }, exitCode };
 }
 
@@ -107,7 +115,7 @@ async function compare(parsed: ParsedCommand): Promise<number> {
   return exitCode;
 }
 
-const SHARED = ["expect", "max-cycles", "timeout", "pcpus", "memory", "cpu", "engine", "script", "quiet"];
+const SHARED = ["expect", "max-cycles", "timeout", "pcpus", "memory", "cpu", "cpu-model", "engine", "script", "quiet"];
 
 export const compareCommand: Command = {
   name: "compare",
