@@ -41,6 +41,9 @@ export const HYPERVISOR_argo_op = 39;
 export const HYPERVISOR_xenpmu_op = 40;
 export const HYPERVISOR_dm_op = 41;
 export const HYPERVISOR_hypfs_op = 42;
+/** __HYPERVISOR_arch_0 and _1 of x86; the second is Xen's own continuation of a domctl. */
+export const HYPERVISOR_mca = 48;
+export const HYPERVISOR_paging_domctl_cont = 49;
 
 /** One more than the highest number that Xen defines. */
 export const NR_HYPERCALLS = 64;
@@ -89,6 +92,8 @@ export const HYPERCALL_NAMES: Readonly<Record<number, string>> = {
   40: "xenpmu_op",
   41: "dm_op",
   42: "hypfs_op",
+  48: "mca",
+  49: "arch_1",
 };
 
 export const hypercallName = (number: number): string => HYPERCALL_NAMES[number] ?? "unknown";

@@ -113,7 +113,7 @@ function poll(vcpu: Vcpu, arg: bigint, compat: boolean): number {
   return 0;
 }
 
-/** domain_watchdog: id 0 allocates one and returns its id; timeout 0 (seconds) stops it. */
+/** domain_watchdog: id 0 allocates one and returns its id; timeout 0 (seconds) stops an old one. */
 function watchdog(vcpu: Vcpu, id: number, timeout: number): number {
   const domain = vcpu.domain;
   const { queue } = domain.hypervisor;
@@ -125,7 +125,6 @@ function watchdog(vcpu: Vcpu, id: number, timeout: number): number {
     });
   };
   if (id === 0) {
-    if (timeout === 0) return -EINVAL;
     const slot = domain.watchdogs.slice(0, NR_WATCHDOGS).indexOf(0);
     if (slot < 0) return -ENOSPC;
     arm(slot);

@@ -26,6 +26,7 @@ import { runstateInfo, updateRunstateArea } from "../domain/runstate.ts";
 import { type Vcpu, VPF_DOWN } from "../domain/vcpu.ts";
 import { HVM_CONTEXT_BYTES, initialiseFromContext } from "../hvm/vcpu-context.ts";
 import { getOwnFrame, readGuest, writeGuest } from "../memory/guest-access.ts";
+import { addressOk } from "../pv/guest-words.ts";
 import { contextBytes, initialisePvVcpu } from "../pv/vcpu-context.ts";
 import { updateVcpuTime } from "../time/pv-clock.ts";
 import { setPeriodic, startSingleshot, stopSingleshot } from "../time/timers.ts";
@@ -73,7 +74,7 @@ const OPS: Readonly<Record<number, VcpuOp>> = {
   },
   [VCPUOP_register_runstate_memory_area](target, arg, caller, compat) {
     const area = readHandle(caller, arg, compat);
-    if (area === null) return -EFAULT;
+    if (area === null || !areaOk(caller, area)) return -EFAULT;
     target.runstateArea = area === 0n ? null : area;
     if (area === 0n) return 0;
     if (target === caller) updateRunstateArea(target);
@@ -118,7 +119,7 @@ const OPS: Readonly<Record<number, VcpuOp>> = {
   [VCPUOP_get_physid]: () => -EINVAL,
   [VCPUOP_register_vcpu_time_memory_area](target, arg, caller, compat) {
     const area = readHandle(caller, arg, compat);
-    if (area === null) return -EFAULT;
+    if (area === null || !areaOk(caller, area)) return -EFAULT;
     target.timeArea = area === 0n ? null : area;
     if (target === caller) updateVcpuTime(target, caller.domain.hypervisor.now());
     return 0;
@@ -131,6 +132,10 @@ function readHandle(caller: Vcpu, arg: bigint, compat: boolean): bigint | null {
   if (s === null) return null;
   return compat ? BigInt(s.getUint32(0, true)) : s.getBigUint64(0, true);
 }
+
+/** guest_handle_okay: Xen's part of a PV guest's address space is no place for it. */
+const areaOk = (caller: Vcpu, area: bigint): boolean =>
+  caller.pv === null || addressOk(caller, Number(BigInt.asIntN(32, area)), Number(BigInt.asIntN(32, area >> 32n)));
 
 /** Makes an NMI pending; it is taken at the vcpu's next cut. */
 export function sendNmi(target: Vcpu): void {

@@ -34,7 +34,7 @@ export const XEN_MAJOR = 4;
 export const XEN_MINOR = 17;
 const EXTRAVERSION = ".0";
 export const XEN_BANNER_VERSION: string = `${XEN_MAJOR}.${XEN_MINOR}${EXTRAVERSION}`;
-const CAPABILITIES = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
+const CAPABILITIES = "xen-3.0-x86_64 xen-3.0-x86_32p hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
 /** What a guest may not read (xen_deny). */
 const DENIED = "<denied>";
 /** HYPERVISOR_VIRT_START for 64-bit guests, and HYPERVISOR_COMPAT_VIRT_START. */
@@ -81,7 +81,7 @@ const TEXTS: Readonly<Record<number, Uint8Array>> = {
   [XENVER_compile_info]: fields(["Xenoscope", 64], ["xenoscope", 16], ["", 32], ["", 32]),
   [XENVER_capabilities]: fields([CAPABILITIES, 1024]),
   [XENVER_changeset]: fields(["unavailable", 64]),
-  [XENVER_commandline]: fields([DENIED, 1024]),
+  [XENVER_commandline]: fields([DENIED, DENIED.length + 1]),
 };
 
 defineHypercall(HYPERVISOR_xen_version, (vcpu, args, compat) => {

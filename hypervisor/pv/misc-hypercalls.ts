@@ -1,7 +1,12 @@
-/** stack_switch, set_segment_base, vm_assist and multicall of PV guests (pv/misc-hypercalls.c, common/multicall.c). */
-import { EFAULT, EINVAL, ENOSYS } from "../abi/errno.ts";
+/**
+ * stack_switch, set_segment_base, vm_assist and multicall of PV guests (pv/misc-hypercalls.c, common/multicall.c), and two that are the control
+ * domain's whatever they ask for (XSM_PRIV).
+ */
+import { EFAULT, EINVAL, ENOSYS, EPERM } from "../abi/errno.ts";
 import {
   HYPERVISOR_iret,
+  HYPERVISOR_kexec_op,
+  HYPERVISOR_mca,
   HYPERVISOR_multicall,
   HYPERVISOR_set_segment_base,
   HYPERVISOR_stack_switch,
@@ -30,6 +35,9 @@ definePvHypercall(HYPERVISOR_stack_switch, (vcpu, args) => {
   pv.kernelSpHi = args[3]!;
   return 0;
 });
+
+definePvHypercall(HYPERVISOR_kexec_op, () => -EPERM);
+definePvHypercall(HYPERVISOR_mca, () => -EPERM);
 
 // ---- segment bases ----------------------------------------------------------------------------------------------------------
 

@@ -88,6 +88,37 @@ describe("a guest whose handler of exceptions faults at once", () => {
   });
 });
 
+describe("VCPUOP_send_nmi", () => {
+  it("reaches the vcpu at its next instruction, interrupts off or not", () => {
+    const vmcall = (number: number, ...args: number[]): number[] => [
+      ...[0xb8, ...dword(number), 0xbb, ...dword(args[0]!), 0xb9, ...dword(args[1]!), 0xba, ...dword(args[2] ?? 0)],
+      ...[0x0f, 0x01, 0xc1],
+    ];
+    const [vcpuOp, sendNmi] = [24, 11];
+    const r = run(
+      [
+        ...[0x0f, 0x01, 0x15, ...dword(0x2010), 0x0f, 0x01, 0x1d, ...dword(0x2000), 0xbc, ...dword(0x8000)],
+        // CS from the new table, since IRET loads it.
+        ...[0xea, ...dword(0x101a), 8, 0],
+        ...vmcall(vcpuOp, sendNmi, 0),
+        ...out("a"),
+        ...vmcall(vcpuOp, sendNmi, 0),
+        ...[...out("b"), ...out("\n"), HLT],
+      ],
+      {
+        more: [
+          [0x2000, [0xff, 0x07, ...dword(0x3000)]],
+          [0x2010, [0x0f, 0, ...dword(0x2800)]],
+          [0x2808, [0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0]],
+          [0x3000 + 2 * 8, [0x00, 0x40, 8, 0, 0, 0x8e, 0, 0]],
+          [0x4000, [...out("N"), 0xcf]],
+        ],
+      },
+    );
+    expect(r.log).toContain("(d1) NaNb");
+  });
+});
+
 describe("a guest without an IDT", () => {
   for (const [what, code] of [
     ["reads an MSR that doesn't exist", [0xb9, ...dword(0x12345), 0x0f, 0x32]],

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { CPL, RIP } from "../../../cpu/arena.ts";
 import { EXIT_VMCALL } from "../../../cpu/core.ts";
-import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, EPERM } from "../../../hypervisor/abi/errno.ts";
+import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from "../../../hypervisor/abi/errno.ts";
 import {
   HVM_PARAM_CALLBACK_IRQ,
   HVM_PARAM_STORE_PFN,
@@ -13,7 +13,7 @@ import * as N from "../../../hypervisor/abi/hypercall.ts";
 import { LAYOUT_32 } from "../../../hypervisor/abi/layout.ts";
 import { SCHEDOP_poll, SCHEDOP_shutdown, SHUTDOWN_reboot } from "../../../hypervisor/abi/sched.ts";
 import * as V from "../../../hypervisor/abi/vcpu-op.ts";
-import { XENVER_get_features, XENVER_version } from "../../../hypervisor/abi/version.ts";
+import { XENVER_commandline, XENVER_get_features, XENVER_version } from "../../../hypervisor/abi/version.ts";
 import { DOMID_SELF } from "../../../hypervisor/abi/xen.ts";
 import type { Domain } from "../../../hypervisor/domain/domain.ts";
 import type { Vcpu } from "../../../hypervisor/domain/vcpu.ts";
@@ -76,6 +76,42 @@ describe("the dispatch of hypercalls", () => {
     expect(call(vcpu, N.HYPERVISOR_sched_op, SCHEDOP_shutdown, NOWHERE)).toBe(-EFAULT);
     expect(call(vcpu, N.HYPERVISOR_xen_version, XENVER_get_features, NOWHERE)).toBe(-EFAULT);
     expect(domain.isShutDown).toBe(false);
+  });
+
+  it("refuses what is the control domain's, or for other guests, as Xen does", () => {
+    const { vcpu, domain } = start();
+    const domctl = (command: number, domid: number, version = 0x15): void =>
+      put(domain, BUFFER, command, version, domid);
+    for (const [command, domid, answer] of [
+      [1, 77, -EPERM],
+      [5, 77, -EPERM],
+      [10, 77, -ESRCH],
+      [10, 0, -EPERM],
+      [10, domain.domid, -EPERM],
+      [10, DOMID_SELF, -ESRCH],
+    ] as const) {
+      domctl(command, domid);
+      expect(call(vcpu, N.HYPERVISOR_domctl, BUFFER)).toBe(answer);
+      if (command === 10) expect(call(vcpu, N.HYPERVISOR_paging_domctl_cont, BUFFER)).toBe(answer);
+    }
+    domctl(9, domain.domid);
+    expect(call(vcpu, N.HYPERVISOR_paging_domctl_cont, BUFFER)).toBe(-EOPNOTSUPP);
+    expect(call(vcpu, N.HYPERVISOR_paging_domctl_cont, NOWHERE)).toBe(-EFAULT);
+    // Its pages are no PV domain's, and it may name nobody else's.
+    expect(call(vcpu, N.HYPERVISOR_mmuext_op, BUFFER, 1, 0, DOMID_SELF)).toBe(-EINVAL);
+    expect(call(vcpu, N.HYPERVISOR_mmuext_op, BUFFER, 1, 0, domain.domid)).toBe(-ESRCH);
+    expect(call(vcpu, N.HYPERVISOR_mmuext_op, 0, 0x80000000, 0, 42)).toBe(42);
+    expect(call(vcpu, N.HYPERVISOR_mca, BUFFER)).toBe(-ENOSYS);
+    expect(call(vcpu, N.HYPERVISOR_kexec_op, 0, BUFFER)).toBe(-ENOSYS);
+  });
+
+  it("writes of a text that it denies no more than the text", () => {
+    const { vcpu, domain } = start();
+    put(domain, BUFFER, 0, 0, 0, 0x600dcafe);
+    expect(call(vcpu, N.HYPERVISOR_xen_version, XENVER_commandline, BUFFER)).toBe(0);
+    expect([get(domain, BUFFER), get(domain, BUFFER + 8), get(domain, BUFFER + 12)]).toEqual([
+      0x6e65643c, 0, 0x600dcafe,
+    ]);
   });
 
   it("never throws, whatever the registers hold", () => {
