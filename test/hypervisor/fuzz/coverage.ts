@@ -33,7 +33,7 @@ export const SUB_OPERATIONS: ReadonlyMap<number, number> = new Map([
 
 /** What no domain without privilege or hardware can do, or what no domain can: the fuzzer sees it refused. */
 export const REFUSED: ReadonlySet<string> = new Set([
-  ...["7", "35", "36", "40", "41", "42"],
+  ...["7", "35", "36", "37", "40", "41", "42", "48", "49"],
   // memory_op: add_to_physmap.. and the foreign, toolstack's and HVM domains' operations.
   ...[7, 10, 15, 16, 17, 21, 23, 24, 26, 28].map((command) => `12:${command}`),
   ...["17:10", "18:1", "24:12", "26:12", "26:18", "26:19", "26:20"],

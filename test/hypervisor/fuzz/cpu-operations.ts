@@ -100,7 +100,12 @@ const REFUSALS: readonly (readonly [number: number, command: number, rc: number,
   [7, 0, -13, [4, 32], [4, 1]],
   [35, 0, -1, [4, 1], [4, 0x15]],
   [36, 0, -1, [4, 1], [4, 0x15], [2, SELF], [6, 0]],
-  [36, 0, -3, [4, 1], [4, 0x15], [2, 12345], [6, 0]],
+  [36, 0, -3, [4, 2], [4, 0x15], [2, 12345], [6, 0]],
+  [36, 0, -3, [4, 2], [4, 0x15], [2, SELF], [6, 0]],
+  [37, 0, -1],
+  [48, 0, -1],
+  [49, 0, -3, [4, 10], [4, 0x15], [2, 12345], [6, 0]],
+  [49, 0, -95, [4, 2], [4, 0x15], [2, 0], [6, 0]],
   [33, 8, -1],
   [33, 13, -1, [2, SELF], [6, 0]],
   [33, 14, -3, [2, 12345], [6, 0]],
@@ -126,8 +131,8 @@ const REFUSALS: readonly (readonly [number: number, command: number, rc: number,
 function refused(f: Fuzzer, c: GuestCaller): number {
   const [number, command, wanted, ...fields] = f.random.pick(REFUSALS);
   c.write(SCRATCH, ...fields, [8, 0], [8, 0], [8, 0]);
-  // platform_op, sysctl and domctl have no command beside the structure.
-  const isControl = number === 7 || number === 35 || number === 36;
+  // platform_op, sysctl, domctl and its continuation have no command beside the structure.
+  const isControl = [7, 35, 36, 48, 49].includes(number);
   const rc = isControl ? c.call(number, c.at(SCRATCH)) : c.call(number, command, c.at(SCRATCH));
   // A kernel may have lost the structure, or the answer, by a stray store of its own.
   if (c.garbage === null && !c.isOver && rc !== wanted && rc !== -EFAULT)
