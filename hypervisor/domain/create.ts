@@ -58,7 +58,7 @@ export function destroyDomain(domain: Domain): void {
   domain.events?.destroy();
   domain.grants?.destroy();
   if (domain.isPv) relinquishTables(domain);
-  domain.p2m.destroy();
+  domain.physmap?.destroy();
   for (const mfn of hv.heap.framesOf(domain.domid)) hv.heap.putAllocation(mfn);
   for (const mfn of domain.xenPages) hv.heap.putPage(mfn);
   for (const vcpu of domain.vcpus) hv.freeCore(vcpu.core);

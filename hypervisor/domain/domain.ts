@@ -63,7 +63,10 @@ export class Domain {
   readonly options: DomainOptions;
   readonly name: string;
   readonly uuid: Uint8Array;
+  /** From guest frames to machine frames. */
   readonly p2m: GuestFrames;
+  /** The same as the second-level tables that Xen keeps, to be changed; null where guest frames are machine frames (PV). */
+  readonly physmap: P2m | null;
   readonly cpuPolicy: CpuPolicy;
   /** What only PV domains have; null for PVH. */
   readonly pv: PvDomain | null = null;
@@ -128,7 +131,7 @@ export class Domain {
     const shown = options.cpuLevel === undefined ? model : { ...findCpuModel(cpu, options.cpuLevel), hz: model.hz };
     this.cpuPolicy = new CpuPolicy(hypervisor.xenCore, shown, options.cpuid ?? []);
     const type = options.type ?? "pvh";
-    this.p2m =
+    this.physmap =
       type === "pvh"
         ? new P2m(
             hypervisor.memory,
@@ -137,7 +140,8 @@ export class Domain {
             () => hypervisor.flushTlbs(this),
             tablePool(options.maxVcpus, options.maxPages),
           )
-        : new PvFrames(this);
+        : null;
+    this.p2m = this.physmap ?? new PvFrames(this);
     this.sharedInfoMfn = this.allocXenPage();
     hypervisor.pageTypes.share(this.sharedInfoMfn, domid);
     this.sharedInfo = hypervisor.memory.frame(this.sharedInfoMfn);

@@ -44,7 +44,7 @@ export function initVcpu(vcpu: Vcpu): void {
   c.intercepts = INTERCEPTS;
   c.msrBitmap = createMsrBitmap();
   c.nestedFormat = hv.nestedFormat;
-  c.nestedRoot = domain.p2m.rootMfn * 4096;
+  c.nestedRoot = domain.physmap!.rootMfn * 4096;
   c.readOnlyToBus = true;
   c.vpid = core.index + 1;
   core.bus = new PvhBus(vcpu);

@@ -170,12 +170,12 @@ function allocate(call: Call, domain: Domain, order: number): number[] | null {
 const increase: ExtentOp = (call, domain, _gfn, order) => allocate(call, domain, order) !== null;
 
 const populate: ExtentOp = (call, domain, gfn, order) => {
-  const { p2m, hypervisor } = domain;
+  const { physmap, hypervisor } = domain;
   const frames = allocate(call, domain, order);
   if (frames === null) return false;
   call.vcpu.charge("p2m", frames.length * COST_P2M_CHANGE);
-  if (frames.length === SUPERPAGE_FRAMES && frames[0]! % SUPERPAGE_FRAMES === 0 && p2m.isEmptyBlock(gfn)) {
-    if (p2m.mapSuperpage(gfn, frames[0]!, P2M_RAM_RW)) return true;
+  if (frames.length === SUPERPAGE_FRAMES && frames[0]! % SUPERPAGE_FRAMES === 0 && physmap?.isEmptyBlock(gfn)) {
+    if (physmap.mapSuperpage(gfn, frames[0]!, P2M_RAM_RW)) return true;
   }
   for (const [i, mfn] of frames.entries()) {
     if (addPage(call.vcpu, domain, gfn + i, mfn, P2M_RAM_RW) === 0) continue;

@@ -8,7 +8,7 @@ import { EventChannels } from "../events/channels.ts";
 import { grantsOf } from "../grants/grants.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { PvRecount } from "../pv/audit.ts";
-import { isGrant, isRam, isReadOnly } from "./p2m.ts";
+import { isGrant, isRam, isReadOnly, type P2m } from "./p2m.ts";
 
 /**
  * @param held frames that others than domains hold a reference to (Daemons.frames())
@@ -30,7 +30,7 @@ export function auditMemory(
     if (domain.isDying) continue;
     for (const vcpu of domain.vcpus) if (vcpu.infoMfn >= 0) reference(vcpu.infoMfn);
     if (domain.events instanceof EventChannels) for (const mfn of domain.events.frames()) reference(mfn);
-    if (!domain.isPv) found.push(...auditP2m(domain));
+    if (domain.physmap !== null) found.push(...auditP2m(domain, domain.physmap));
     found.push(...auditPins(domain));
   }
   const recount = new PvRecount(hv, held);
@@ -47,7 +47,7 @@ export function auditMemory(
 }
 
 /** Every entry is of a frame that its type allows, and no frame of the domain or of Xen's has two. */
-function auditP2m(domain: Domain): string[] {
+function auditP2m(domain: Domain, physmap: P2m): string[] {
   const { heap } = domain.hypervisor;
   const found: string[] = [];
   const seen = new Map<number, number>();
@@ -55,8 +55,8 @@ function auditP2m(domain: Domain): string[] {
   for (const { mfn, readOnly } of grantsOf(domain)?.mappings() ?? []) {
     granted.set(`${mfn} ${readOnly}`, (granted.get(`${mfn} ${readOnly}`) ?? 0) + 1);
   }
-  for (const [gfn, mfn, type] of domain.p2m.entries()) {
-    if (domain.p2m.lookup(gfn) !== mfn || domain.p2m.typeOf(gfn) !== type)
+  for (const [gfn, mfn, type] of physmap.entries()) {
+    if (physmap.lookup(gfn) !== mfn || physmap.typeOf(gfn) !== type)
       found.push(`gfn ${gfn} of d${domain.domid}: a lookup and a walk of the tables disagree`);
     const where = `gfn ${gfn} of d${domain.domid}`;
     if (isRam(type)) {

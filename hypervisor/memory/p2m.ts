@@ -62,18 +62,11 @@ const NPT: TableFormat = {
 const TYPE_SHIFT = 20;
 const TYPE_MASK = 0x3f;
 
-/** The guest frames of a domain: a P2m, or for a PV domain its machine frames (pv/frames.ts). P2m documents the members. */
+/** What a domain's guest frames are: in a P2m, or for a PV domain machine frames (pv/frames.ts). P2m documents the members. */
 export interface GuestFrames {
-  readonly rootMfn: number;
   readonly maxMapped: number;
   lookup(gfn: number): number;
   typeOf(gfn: number): number;
-  map(gfn: number, mfn: number, type: number): boolean;
-  mapSuperpage(gfn: number, mfn: number, type: number): boolean;
-  isEmptyBlock(gfn: number): boolean;
-  unmap(gfn: number): number;
-  entries(): Iterable<readonly [gfn: number, mfn: number, type: number]>;
-  destroy(): void;
 }
 
 export class P2m implements GuestFrames {

@@ -17,7 +17,8 @@ const isXenPage = (domain: Domain, mfn: number): boolean => domain.hypervisor.he
 
 /** Takes an entry away without giving the frame back. @returns 0 or -errno. */
 export function unhook(domain: Domain, gfn: number): number {
-  const mfn = domain.p2m.unmap(gfn);
+  // A PV guest's frame has no place to be taken out of.
+  const mfn = domain.physmap === null ? domain.p2m.lookup(gfn) : domain.physmap.unmap(gfn);
   if (mfn < 0) return -ENOMEM;
   domain.xenPageGfns.delete(mfn);
   return 0;
@@ -46,7 +47,7 @@ export function addPage(vcpu: Vcpu, domain: Domain, gfn: number, mfn: number, ty
     return -EINVAL;
   }
   const oldMfn = domain.p2m.lookup(gfn);
-  if (!domain.p2m.map(gfn, mfn, type)) return -ENOMEM;
+  if (!domain.physmap?.map(gfn, mfn, type)) return -ENOMEM;
   if (oldMfn >= 0) domain.xenPageGfns.delete(oldMfn);
   return 0;
 }

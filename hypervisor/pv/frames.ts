@@ -7,8 +7,6 @@ import { type GuestFrames, P2M_INVALID, P2M_RAM_RW } from "../memory/p2m.ts";
 
 export class PvFrames implements GuestFrames {
   private readonly domain: Domain;
-  /** There is no second level. */
-  readonly rootMfn = 0;
 
   constructor(domain: Domain) {
     this.domain = domain;
@@ -28,23 +26,4 @@ export class PvFrames implements GuestFrames {
   typeOf(gfn: number): number {
     return this.lookup(gfn) < 0 ? P2M_INVALID : P2M_RAM_RW;
   }
-
-  map(): boolean {
-    return false;
-  }
-  mapSuperpage(): boolean {
-    return false;
-  }
-  isEmptyBlock(): boolean {
-    return false;
-  }
-
-  /** A PV guest's frame has no place to be taken out of. */
-  unmap(gfn: number): number {
-    return this.lookup(gfn);
-  }
-
-  *entries(): Generator<readonly [gfn: number, mfn: number, type: number]> {}
-
-  destroy(): void {}
 }

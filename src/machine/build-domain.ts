@@ -12,7 +12,7 @@ import { PcTimer, wantsPcTimer } from "../../hypervisor/hvm/pc-timer.ts";
 import { startPvh } from "../../hypervisor/hvm/vcpu-init.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor.ts";
 import { SUPERPAGE_FRAMES } from "../../hypervisor/memory/heap.ts";
-import { P2M_RAM_RW } from "../../hypervisor/memory/p2m.ts";
+import { P2M_RAM_RW, type P2m } from "../../hypervisor/memory/p2m.ts";
 import { type DomainConfig, MachineConfigError } from "./api.ts";
 import { fillPvDomain } from "./build-pv.ts";
 import { ImageError } from "./images/error.ts";
@@ -116,7 +116,7 @@ function uuidBytes(config: DomainConfig, domid: number): Uint8Array {
 }
 
 /** Gives the domain frames for guest memory [gpa, gpa + length), in superpages where they fit. */
-function populate(domain: Domain, gpa: number, length: number): boolean {
+function populate(domain: Domain, physmap: P2m, gpa: number, length: number): boolean {
   const { heap } = domain.hypervisor;
   let gfn = gpa / FRAME;
   const end = gfn + length / FRAME;
@@ -124,13 +124,13 @@ function populate(domain: Domain, gpa: number, length: number): boolean {
     if (gfn % SUPERPAGE_FRAMES === 0 && gfn + SUPERPAGE_FRAMES <= end) {
       const first = heap.allocSuperpage(domain.domid);
       if (first >= 0) {
-        if (!domain.p2m.mapSuperpage(gfn, first, P2M_RAM_RW)) return false;
+        if (!physmap.mapSuperpage(gfn, first, P2M_RAM_RW)) return false;
         gfn += SUPERPAGE_FRAMES;
         continue;
       }
     }
     const mfn = heap.alloc(domain.domid);
-    if (mfn < 0 || !domain.p2m.map(gfn, mfn, P2M_RAM_RW)) return false;
+    if (mfn < 0 || !physmap.map(gfn, mfn, P2M_RAM_RW)) return false;
     gfn++;
   }
   return true;
@@ -204,7 +204,7 @@ export function buildDomain(hypervisor: Hypervisor, prepared: PreparedDomain): B
   }
   const { regions, load, params, vcpu } = plan.pvh;
   for (const region of regions) {
-    if (populate(domain, region.gpa, region.length)) continue;
+    if (populate(domain, domain.physmap!, region.gpa, region.length)) continue;
     destroyDomain(domain);
     noRoom();
   }

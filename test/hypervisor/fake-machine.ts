@@ -41,7 +41,7 @@ export class FakeMachine {
     const domain = createDomain(this.hv, { name: "guest", maxVcpus: 1, maxPages: 1024, ...options });
     for (let gfn = 0; gfn < pages; gfn++) {
       const mfn = this.hv.heap.alloc(domain.domid);
-      if (mfn < 0 || !domain.p2m.map(gfn, mfn, P2M_RAM_RW)) throw new Error("no memory for the test's domain");
+      if (mfn < 0 || !domain.physmap!.map(gfn, mfn, P2M_RAM_RW)) throw new Error("no memory for the test's domain");
     }
     startPvh(domain.vcpus[0]!, 0x1000, 0);
     return domain;

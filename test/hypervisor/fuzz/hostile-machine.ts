@@ -106,7 +106,7 @@ export class HostileMachine {
       cap: r.pick([0, 0, 1, 50, 250]),
       memoryMap: [{ address: 0, size: PAGES * 4096, type: 1 }],
     });
-    for (let gfn = 0; gfn < PAGES; gfn++) domain.p2m.map(gfn, this.hv.heap.alloc(domain.domid), P2M_RAM_RW);
+    for (let gfn = 0; gfn < PAGES; gfn++) domain.physmap!.map(gfn, this.hv.heap.alloc(domain.domid), P2M_RAM_RW);
     domain.params[H.HVM_PARAM_STORE_PFN] = BigInt(STORE_GFN);
     domain.params[H.HVM_PARAM_CONSOLE_PFN] = BigInt(CONSOLE_GFN);
     this.daemons.introduce(domain, { type: "pvh", memory: 192, maxMemory: 192, vcpus: VCPUS });

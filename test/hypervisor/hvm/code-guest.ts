@@ -49,10 +49,10 @@ export function run(
   });
   engine = new Engine(hv.xenCore);
   const domain = createDomain(hv, { name: "guest", maxVcpus: options.vcpus ?? 1, maxPages: 1024, ...options.domain });
-  for (let gfn = 0; gfn < 64; gfn++) domain.p2m.map(gfn, hv.heap.alloc(domain.domid), P2M_RAM_RW);
+  for (let gfn = 0; gfn < 64; gfn++) domain.physmap!.map(gfn, hv.heap.alloc(domain.domid), P2M_RAM_RW);
   copyToPhysical(domain, ENTRY, Uint8Array.from(code));
   for (const [at, bytes] of options.more ?? []) copyToPhysical(domain, at, Uint8Array.from(bytes));
-  domain.p2m.map(50, domain.p2m.lookup(50), P2M_RAM_RO);
+  domain.physmap!.map(50, domain.p2m.lookup(50), P2M_RAM_RO);
   startPvh(domain.vcpus[0]!, ENTRY, 0);
   domain.unpause();
   expect(runMachine(hv, options.cycles ?? 100_000_000)).toBe(options.outcome ?? "all-shutdown");

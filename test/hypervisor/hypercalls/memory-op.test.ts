@@ -464,7 +464,7 @@ describe("memory maps", () => {
 
   it("writes through nothing that is read-only", () => {
     const c = guest();
-    c.domain.p2m.map(10, c.domain.p2m.lookup(10), P2M_RAM_RO);
+    c.domain.physmap!.map(10, c.domain.p2m.lookup(10), P2M_RAM_RO);
     c.domain.memoryMap = [{ address: 0, size: 0x1000, type: 1 }];
     expect(
       c.memory(M.XENMEM_memory_map, [
