@@ -16,6 +16,18 @@ export const FETCH_EPOCH = 0x800;
 export const FETCH_EPOCH_SHIFT = 36;
 /** i32, of the machine: calls of translated code until the one that is to be timed (host-profile.ts). Nothing else looks at it. */
 export const SAMPLE = 0x808;
+/** Of the arena, for generated code: i32 arena address and number of the machine's frames, arena address of the words of `writeTagged`. */
+export const RAM_AT = 0x80c;
+export const RAM_FRAMES = 0x810;
+export const WRITE_TAGGED_AT = 0x814;
+/**
+ * f64, of the machine: 2 MiB regions between which a large page may be in the TLBs, for the lower and the upper half of the address
+ * space (mmu/tlb.ts).
+ */
+export const LARGE_LOW_MIN = 0x818;
+export const LARGE_LOW_MAX = 0x820;
+export const LARGE_HIGH_MIN = 0x828;
+export const LARGE_HIGH_MAX = 0x830;
 
 // ---- CORE: the active core's state, one 4 KiB page -------------------------------------------------------------
 export const CORE = 0x1000;
@@ -239,6 +251,18 @@ export const PV_COST_IRET_USER: number = CORE + 0x890;
 export const PV_CALLS: number = CORE + 0x894;
 export const PV_IRETS: number = CORE + 0x898;
 export const PV_IRETS_USER: number = CORE + 0x89c;
+/**
+ * What walks in generated code (interpreter/walk.ts) have to know of the core: i32 WALK_* of mmu/quick.ts, 0: none; arena address of its caches of
+ * second-level translations; i64 bits that no entry may have.
+ */
+export const WALK: number = CORE + 0x8a0;
+export const WALK_NESTED_AT: number = CORE + 0x8a4;
+export const WALK_RESERVED: number = CORE + 0x8a8;
+/** What they leave for each other: log2 of the page's size, 1 if a write needs nothing more; entries: arena address and rights of its page. */
+export const WALK_SHIFT: number = CORE + 0x8b0;
+export const WALK_WRITABLE: number = CORE + 0x8b4;
+export const WALK_ENTRIES: number = CORE + 0x8b8;
+export const WALK_END: number = CORE + 0x8d8;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;
@@ -298,9 +322,25 @@ export const FETCH_ENTRY_SHIFT = 4;
 export const FETCH_TLB: number = DTLB + TLB_VIEWS * TLB_VIEW_BYTES;
 export const FETCH_HALF_BYTES: number = FETCH_ENTRIES << FETCH_ENTRY_SHIFT;
 
+/** A byte a context number: 1 if a core may use its translations again (mmu/contexts.ts). */
+export const CONTEXT_LIVE: number = FETCH_TLB + 2 * FETCH_HALF_BYTES;
+const CONTEXTS = 4096;
+
+/**
+ * Caches of second-level translations (mmu/nested.ts), four tables of i32s a core: guest frame number + 1 (0: empty), arena address of
+ * the page with its rights in the low bits, and the same of parts of 2 MiB: guest frame / 512 + 1, arena address of the first page.
+ */
+export const NESTED_ENTRIES = 4096;
+export const NESTED_TAG = 0;
+export const NESTED_ENTRY: number = NESTED_ENTRIES * 4;
+export const NESTED_LARGE_TAG: number = NESTED_ENTRIES * 8;
+export const NESTED_LARGE_ENTRY: number = NESTED_ENTRIES * 12;
+const NESTED_BYTES: number = NESTED_ENTRIES * 16;
+const NESTED_CACHES: number = CONTEXT_LIVE + CONTEXTS;
+
 // ---- blocks -----------------------------------------------------------------------------------------------------
 /** Direct-mapped block table, 16 bytes an entry: arena address of the first byte, MODE, block record, unused. */
-export const BLOCK_TABLE: number = FETCH_TLB + 2 * FETCH_HALF_BYTES;
+export const BLOCK_TABLE: number = NESTED_CACHES + MAX_CORES * NESTED_BYTES;
 export const BLOCK_TABLE_ENTRIES = 0x10000;
 export const BLOCK_TABLE_SHIFT = 4;
 /**
@@ -317,8 +357,8 @@ export const STREAM_BYTES = 0x1fff000;
 export const LOOSE_STREAM: number = STREAM + STREAM_BYTES;
 const LOOSE_BYTES = 0x1000;
 
-/** Frame attributes and the code bitmap follow; their size depends on the RAM. */
-const FRAMES: number = LOOSE_STREAM + LOOSE_BYTES;
+/** Frame attributes, a byte a machine frame; the code bitmap and the places of write tags follow. Their size depends on the RAM. */
+export const FRAMES: number = LOOSE_STREAM + LOOSE_BYTES;
 /** Pages of 64 KiB that every arena has: what generated code addresses by constants. V8 checks nothing there, and folds such loads. */
 export const FIXED_PAGES: number = FRAMES >>> 16;
 
@@ -331,6 +371,12 @@ export const FRAME_DIRTY_LOG = 8;
 
 /** The most RAM that one machine can have: a WebAssembly memory ends at 4 GiB. */
 export const MAX_RAM_BYTES = 0xe8000000;
+
+/** No large page is in the TLBs. */
+export function forgetLargePages(f64: Float64Array): void {
+  f64[LARGE_LOW_MIN >>> 3] = f64[LARGE_HIGH_MIN >>> 3] = Infinity;
+  f64[LARGE_LOW_MAX >>> 3] = f64[LARGE_HIGH_MAX >>> 3] = -1;
+}
 
 export class Arena {
   readonly memory: WebAssembly.Memory;
@@ -362,10 +408,10 @@ export class Arena {
         `machine memory of ${ramBytes} bytes is not between 4 KiB and ${MAX_RAM_BYTES / 2 ** 20} MiB`,
       );
     this.frames = ramBytes / PAGE_SIZE;
-    this.writeTagged = new Int32Array(2 * this.frames);
     this.frameAttr = FRAMES;
     this.codeBitmap = (this.frameAttr + this.frames + 7) & ~7;
-    this.ram = (this.codeBitmap + this.frames * 8 + 0xffff) & ~0xffff;
+    const writeTagged = this.codeBitmap + this.frames * 8;
+    this.ram = (writeTagged + this.frames * 8 + 0xffff) & ~0xffff;
     const pages = Math.ceil((this.ram + ramBytes) / 0x10000);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     const b = this.memory.buffer;
@@ -376,6 +422,16 @@ export class Arena {
     this.f32 = new Float32Array(b);
     this.f64 = new Float64Array(b);
     this.u64 = new BigUint64Array(b);
+    this.writeTagged = new Int32Array(b, writeTagged, 2 * this.frames);
+    this.i32[RAM_AT >>> 2] = this.ram;
+    this.i32[RAM_FRAMES >>> 2] = this.frames;
+    this.i32[WRITE_TAGGED_AT >>> 2] = writeTagged;
+    forgetLargePages(this.f64);
+  }
+
+  /** Where the caches of second-level translations of core `index` lie. */
+  nestedCaches(index: number): number {
+    return NESTED_CACHES + index * NESTED_BYTES;
   }
 
   /** Where core `index` (0..MAX_CORES-1) waits while another is active. */

@@ -253,7 +253,7 @@ export class Core {
    * the second level maps nothing, accesses to them go to the bus; all others exit with EXIT_NESTED_FAULT.
    */
   readonly mmio: number[] = [];
-  readonly mmu: MmuState = new MmuState();
+  readonly mmu: MmuState;
   /** The instruction entered a handler with TF clear (INT n, INT1, INT3, INTO, SYSCALL): the single step over it is lost. */
   stepDiscarded = false;
   /** A repeated string instruction has gone back to itself. Who runs one instruction alone clears it before. */
@@ -264,6 +264,7 @@ export class Core {
   constructor(arena: A.Arena, index: number, shared: CoreGroup) {
     this.arena = arena;
     this.index = index;
+    this.mmu = new MmuState(arena, index);
     this.shared = shared;
     this.u8 = arena.u8;
     this.u16 = arena.u16;

@@ -21,6 +21,7 @@ import type { HostProfile } from "./host-profile.ts";
 import { RUN_HOT, RUN_MISS } from "./interpreter/generate.ts";
 import { linkInterpreter, makeEnvironment } from "./interpreter/link.ts";
 import { fetchSlow, rmwSlow } from "./mmu/access.ts";
+import { describeWalks } from "./mmu/quick.ts";
 import { setFrameAttribute } from "./mmu/tlb.ts";
 import { isAmd } from "./system/cpu-model.ts";
 import { DR6_BS, hitsCodeBreakpoint } from "./system/dr.ts";
@@ -117,6 +118,7 @@ export class Engine {
 
   private runTo(core: Core, deadline: number): number {
     core.activate();
+    describeWalks(core);
     this.runner.translator?.poll();
     const { i32, f64 } = core;
     for (;;) {

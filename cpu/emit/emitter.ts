@@ -230,19 +230,10 @@ export abstract class Emitter {
   }
 
   /**
-   * Calls a slow path for `bytes` at `lin`; leaves the engine if it says so. The address goes through memory: as 32-bit halves its parts would
-   * be computed before they are needed.
+   * Calls a slow path for `bytes` at `lin`; leaves the engine if it says so. The address goes through memory (ACCESS_LIN): as 32-bit halves its
+   * parts would be computed before they are needed.
    */
-  slow(access: Access, bytes: number): void {
-    const { w, l } = this;
-    w.i32(0);
-    w.get(l.lin);
-    w.mem(MEM.i64_store, A.ACCESS_LIN);
-    w.i32(bytes);
-    this.uop();
-    w.call(access);
-    this.leaveIf();
-  }
+  abstract slow(access: Access, bytes: number): void;
 
   /** Loads from local `lin` and pushes the value, zero-extended to i64. `access` READ or RMW. */
   loadAt(sz: number, access: Access = IMPORT_READ): void {

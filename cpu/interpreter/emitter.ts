@@ -2,8 +2,19 @@
 import * as A from "../arena.ts";
 import { MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber } from "../emit/emit-move.ts";
-import { Emitter, type Field, I32, I64, IMPORT_HELPER, IMPORTS, type Scratch, V128 } from "../emit/emitter.ts";
+import {
+  type Access,
+  Emitter,
+  type Field,
+  I32,
+  I64,
+  IMPORT_HELPER,
+  IMPORTS,
+  type Scratch,
+  V128,
+} from "../emit/emitter.ts";
 import * as U from "../uops/uop.ts";
+import { SLOW } from "./misses.ts";
 
 /** Index in the interpreter's module (generate.ts). */
 export const EXACT: number = IMPORTS.length + 5;
@@ -108,6 +119,17 @@ export class InterpreterEmitter extends Emitter {
     w.get(ST);
     w.op(OP.return);
     w.end();
+  }
+  override slow(access: Access, bytes: number): void {
+    const { w } = this;
+    w.i32(0);
+    w.get(LIN);
+    w.mem(MEM.i64_store, A.ACCESS_LIN);
+    w.i32(access);
+    w.i32(bytes);
+    this.uop();
+    w.call(SLOW);
+    this.leaveIf();
   }
   callHelper(number: number): void {
     this.w.i32(number);

@@ -5,7 +5,11 @@
  */
 import * as A from "../arena.ts";
 import { Assembler, buildModule, type FunctionBody, I32, MEM, OP } from "../emit/assembler.ts";
-import { IMPORT_FAULT, IMPORTS, TRANSLATION_IMPORTS } from "../emit/emitter.ts";
+import { IMPORT_FAULT, IMPORT_HELPER, IMPORTS, TRANSLATION_IMPORTS } from "../emit/emitter.ts";
+import { NOT_DONE } from "./misses.ts";
+
+/** Imported besides IMPORTS: the interpreter's. */
+const ACCESS: number = IMPORTS.length;
 
 const WHAT = 0;
 const DETAIL = 1;
@@ -24,6 +28,19 @@ function accessGate(target: number): Assembler {
   const w = new Assembler();
   store(w, A.UOP, DETAIL);
   store(w, A.REMAINING, MORE);
+  if (target !== IMPORT_HELPER) {
+    // The usual miss (misses.ts) charges nothing.
+    w.i32(target);
+    w.get(WHAT);
+    w.call(ACCESS);
+    w.tee(STATUS);
+    w.i32(NOT_DONE);
+    w.op(OP.i32_ne);
+    w.if();
+    w.get(STATUS);
+    w.op(OP.return);
+    w.end();
+  }
   w.get(WHAT);
   w.get(DETAIL);
   w.call(target);
@@ -50,11 +67,15 @@ function faultGate(): Assembler {
   return w;
 }
 
-/** A module that imports IMPORTS and exports functions of the same names with the types of TRANSLATION_IMPORTS. */
+/** A module that imports IMPORTS and `access`, and exports functions of the same names with the types of TRANSLATION_IMPORTS. */
 export function generateGates(): Uint8Array {
   const gates = IMPORTS.map(({ name }, target): FunctionBody => {
     const w = target === IMPORT_FAULT ? faultGate() : accessGate(target);
     return { name, type: TRANSLATION_IMPORTS[target]!.type, locals: [I32], code: w.bytes.slice(0, w.length) };
   });
-  return buildModule(A.FIXED_PAGES, IMPORTS, gates);
+  return buildModule(
+    A.FIXED_PAGES,
+    [...IMPORTS, { name: "access", type: { params: [I32, I32], results: [I32] } }],
+    gates,
+  );
 }

@@ -34,6 +34,8 @@ import {
   X,
   Y,
 } from "./emitter.ts";
+import { fetchEntry, stamp } from "./fetch-tlb.ts";
+import { FETCH, MISS_FUNCTIONS, missFunctions } from "./misses.ts";
 import { pvSyscallCode } from "./pv-ends.ts";
 import { CHAIN, reload, storeRip, terminals } from "./terminals.ts";
 
@@ -51,21 +53,6 @@ export const RUN_SAMPLE = 7;
 export const TRANSLATED_GOES_ON: number = -1;
 /** Type of translated functions: linear RIP -> status. */
 export const TRANSLATED_TYPE: FunctionType = { params: [I64], results: [I32] };
-
-/** Pushes the offset of the fetch TLB's entry for linear address `lin` (i64), in the half of the current privilege. */
-export function fetchEntry(w: Assembler, lin: number): void {
-  w.get(lin);
-  w.i64(12 - A.FETCH_ENTRY_SHIFT);
-  w.op(OP.i64_shr_u, OP.i32_wrap_i64);
-  w.i32((A.FETCH_ENTRIES - 1) << A.FETCH_ENTRY_SHIFT);
-  w.op(OP.i32_and);
-  w.i32(0);
-  w.i32(A.FETCH_HALF_BYTES);
-  w.i32(0);
-  w.mem(MEM.i32_load, A.CPL);
-  w.i32(3);
-  w.op(OP.i32_ne, OP.select, OP.i32_add);
-}
 
 /** Emits the look-up of the block at RIPL into local BLOCK; a miss stores RIP and returns RUN_MISS. */
 function lookUp(w: Assembler): void {
@@ -96,8 +83,12 @@ function lookUp(w: Assembler): void {
   w.get(CTX);
   w.op(OP.i64_or, OP.i64_ne);
   w.if();
+  w.get(LIN);
+  w.call(FETCH);
+  w.if();
   miss();
   w.end();
+  w.else();
   w.i32(0);
   w.get(X);
   w.mem(MEM.i64_store, A.FETCH_PAGE);
@@ -105,6 +96,7 @@ function lookUp(w: Assembler): void {
   w.get(ENT);
   w.mem(MEM.i32_load, A.FETCH_TLB + 8);
   w.mem(MEM.i32_store, A.FETCH_ARENA);
+  w.end();
   w.end();
   // I = arena address of the first byte; ENT = its entry in the block table.
   w.i32(0);
@@ -169,8 +161,8 @@ function lookUp(w: Assembler): void {
   w.end();
 }
 
-/** Index of TRANSLATED_TYPE: behind the types of the imports and of the six functions. */
-const TRANSLATED: number = IMPORTS.length + 6;
+/** Index of TRANSLATED_TYPE: behind the types of the imports and of the functions. */
+const TRANSLATED: number = IMPORTS.length + 6 + MISS_FUNCTIONS;
 
 /**
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
@@ -238,21 +230,6 @@ function loadRip(w: Assembler): void {
   w.i32(0);
   w.mem(MEM.i64_load, A.RIP);
   w.set(RIPL);
-}
-
-/**
- * Pushes the stamp of what the fetch TLB holds: epoch, view and context number in one word. While it stays the same, every translation
- * that was in the fetch TLB still is. The locals hold the TLB base (i32) and the context number (i64).
- */
-export function stamp(w: Assembler, tlb: number, ctx: number): void {
-  w.i32(0);
-  w.mem(MEM.i64_load, A.FETCH_EPOCH);
-  w.get(tlb);
-  w.op(OP.i64_extend_i32_u);
-  w.i64(12);
-  w.op(OP.i64_shl, OP.i64_or);
-  w.get(ctx);
-  w.op(OP.i64_or);
 }
 
 /** Local ENT = offset of RIPL's entry in the jump cache. */
@@ -382,7 +359,8 @@ function linkedCode(): Uint8Array {
   w.get(RIPL);
   w.mem(MEM.i64_store, A.JUMPS);
   w.get(ENT);
-  w.get(Y);
+  // Anew: the look-up may have begun an epoch.
+  stamp(w, TLB, CTX);
   w.mem(MEM.i64_store, A.JUMPS + 8);
   w.get(ENT);
   w.i32(0);
@@ -469,6 +447,7 @@ export function generateInterpreter(sampled = false): Uint8Array {
       { name: "settle", type: { params: [], results: [] }, locals: [I32, ...LOCAL_TYPES], code: settleCode() },
       { name: "linked", type: RUN_TYPE, locals: LOCAL_TYPES, code: linkedCode() },
       { name: "exact", type: EXACT_TYPE, locals: EXACT_LOCALS, code: exactCode() },
+      ...missFunctions(),
     ],
     true,
     [TRANSLATED_TYPE],

@@ -22,6 +22,8 @@ export interface Environment {
   settle: (() => void) | null;
   /** Likewise: emit/exact.ts. */
   exact: ((operation: number, a: number, b: number) => number) | null;
+  /** Likewise: misses.ts, for the gates. */
+  access: ((access: number, bytes: number) => number) | null;
 }
 
 /** One environment for the cores of `core`'s group: all generated code works on the active one. */
@@ -37,6 +39,7 @@ export function makeEnvironment(core: Core): Environment {
     fault: (vector, error) => raise(shared.active!, vector, error),
     settle: null,
     exact: null,
+    access: null,
   };
 }
 
@@ -62,6 +65,7 @@ export function linkInterpreter(core: Core, environment: Environment): (block: n
   const { run, chain } = exports as Record<string, Code>;
   environment.settle = exports.settle as Environment["settle"];
   environment.exact = exports.exact as Environment["exact"];
+  environment.access = exports.access as Environment["access"];
   return profile === null ? run! : sampledCode(core, profile, run!, chain!);
 }
 

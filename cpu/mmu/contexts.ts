@@ -6,10 +6,9 @@
  * The user and supervisor views have tables of their own (TLB_BASE), so CPL and AC need no number.
  * When the numbers run out, all TLBs are emptied and counting starts anew.
  */
-import { CORE, COUNT_FLUSH, CR3, CR4, FETCH_PAGE, TLB_CTX } from "../arena.ts";
+import { CONTEXT_LIVE, CORE, COUNT_FLUSH, CR3, CR4, FETCH_PAGE, TLB_CTX } from "../arena.ts";
 import type { Core, CoreGroup } from "../core.ts";
 import { flushNestedCache } from "./nested.ts";
-import type { MmuState, TlbState } from "./state.ts";
 import { clearTlbs } from "./tlb.ts";
 
 /** Never filled: alignment-checked user code, whose every access must take the slow path. */
@@ -33,7 +32,7 @@ export function selectContext(core: Core): void {
   const pcid = currentPcid(core);
   if (m.contexts[pcid] === 0) {
     if (core.shared.tlb.next > LAST) recycle(core);
-    if (m.contexts[pcid] === 0) m.contexts[pcid] = takeNumber(core.shared.tlb, m);
+    if (m.contexts[pcid] === 0) m.contexts[pcid] = takeNumber(core);
     if (pcid > m.highestPcid) m.highestPcid = pcid;
   }
   const i = core.i32;
@@ -42,10 +41,9 @@ export function selectContext(core: Core): void {
   i[coreWord(core, FETCH_PAGE + 4) >>> 2] = -1;
 }
 
-function takeNumber(t: TlbState, holder: MmuState): number {
-  const number = t.next++;
-  t.holders[number] = holder;
-  t.epochs[number] = holder.contextEpoch;
+function takeNumber(core: Core): number {
+  const number = core.shared.tlb.next++;
+  core.u8[CONTEXT_LIVE + number] = 1;
   return number;
 }
 
@@ -61,7 +59,7 @@ function recycle(core: Core): void {
 /** Drops the translations of one PCID of the core. If it is the present one, `selectContext` has to follow. */
 export function forgetContext(core: Core, pcid: number): void {
   const { contexts } = core.mmu;
-  core.shared.tlb.epochs[contexts[pcid]!] = -1;
+  core.u8[CONTEXT_LIVE + contexts[pcid]!] = 0;
   contexts[pcid] = 0;
   core.i32[coreWord(core, COUNT_FLUSH) >>> 2]!++;
 }
@@ -75,9 +73,11 @@ export function dropContext(core: Core, pcid: number): void {
 /** Drops all translations of the core. */
 export function newEpoch(core: Core): void {
   const m = core.mmu;
-  m.contexts.fill(0, 0, m.highestPcid + 1);
+  for (let pcid = 0; pcid <= m.highestPcid; pcid++) {
+    core.u8[CONTEXT_LIVE + m.contexts[pcid]!] = 0;
+    m.contexts[pcid] = 0;
+  }
   m.highestPcid = 0;
-  m.contextEpoch++;
   core.i32[coreWord(core, COUNT_FLUSH) >>> 2]!++;
   selectContext(core);
 }

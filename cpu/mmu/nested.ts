@@ -3,7 +3,7 @@
  * long-mode page tables with U/S set at every level (APM volume 2, 15.25). Without a second level a
  * guest-physical address is a machine-physical one.
  */
-import { EXIT_GLA, EXIT_GPA, EXIT_QUAL, EXIT_REASON } from "../arena.ts";
+import { EXIT_GLA, EXIT_GPA, EXIT_QUAL, EXIT_REASON, NESTED_ENTRIES } from "../arena.ts";
 import {
   type Core,
   DELIVERY_NONROOT,
@@ -13,17 +13,18 @@ import {
   NESTED_NONE,
 } from "../core.ts";
 import { write32 } from "./memory.ts";
-import { ACCESS_FETCH, ACCESS_WRITE, type MmuState, NESTED_CACHE_ENTRIES, PHYSICAL_BITS } from "./state.ts";
+import { ACCESS_FETCH, ACCESS_WRITE, type MmuState, PHYSICAL_BITS } from "./state.ts";
 
 /** Results of `toMachine` that are not an arena address. */
 export const MACHINE_EXIT = -1;
 /** Not RAM: the address belongs to the bus. */
 export const MACHINE_BUS = -2;
 
-const RIGHT_READ = 1;
-const RIGHT_WRITE = 2;
-const RIGHT_FETCH = 4;
-const RIGHT_DIRTY = 8;
+/** Rights of a cached translation, in the low bits of its entry. */
+export const RIGHT_READ = 1;
+export const RIGHT_WRITE = 2;
+export const RIGHT_FETCH = 4;
+export const RIGHT_DIRTY = 8;
 
 const TWO32 = 0x100000000;
 /** Bits of the high word of an entry between the physical-address width and bit 51. */
@@ -57,6 +58,16 @@ export function flushNestedCache(m: MmuState): void {
   m.cacheTag.fill(0);
   m.largeTag.fill(0);
   m.cacheRoot = -1;
+}
+
+/** Makes the caches of the core be about its present second level, which there is. */
+export function claimCaches(core: Core): void {
+  const m = core.mmu;
+  const { nestedRoot, nestedFormat } = core.controls;
+  if (m.cacheRoot === nestedRoot && m.cacheFormat === nestedFormat) return;
+  flushNestedCache(m);
+  m.cacheRoot = nestedRoot;
+  m.cacheFormat = nestedFormat;
 }
 
 /** True if the hypervisor declared `gpa` to be a device's (core.mmio). */
@@ -94,19 +105,15 @@ export function frameToMachine(core: Core, gfn: number, offset: number, access: 
   const ad = format !== NESTED_EPT || controls.nestedAccessedDirty;
   // Accesses to paging structures count as writes under NPT, and under EPT with A and D bits (APM 15.25.5, SDM 29.3.2).
   if (ad && !final && !m.peek) access = ACCESS_WRITE;
-  if (m.cacheRoot !== controls.nestedRoot || m.cacheFormat !== format) {
-    flushNestedCache(m);
-    m.cacheRoot = controls.nestedRoot;
-    m.cacheFormat = format;
-  }
+  claimCaches(core);
   const needed = NEEDED[access]!;
   const block = gfn >>> 9;
-  let entry = m.largeEntry[block & (NESTED_CACHE_ENTRIES - 1)]!;
-  if (m.largeTag[block & (NESTED_CACHE_ENTRIES - 1)] === block + 1 && (entry & needed) === needed) {
+  let entry = m.largeEntry[block & (NESTED_ENTRIES - 1)]!;
+  if (m.largeTag[block & (NESTED_ENTRIES - 1)] === block + 1 && (entry & needed) === needed) {
     m.nestedWritable = (entry & WRITABLE) === WRITABLE;
     return ((entry & ~0xfff) + ((gfn & 511) << 12)) >>> 0;
   }
-  const slot = gfn & (NESTED_CACHE_ENTRIES - 1);
+  const slot = gfn & (NESTED_ENTRIES - 1);
   entry = m.cacheEntry[slot]!;
   if (m.cacheTag[slot] === gfn + 1 && (entry & needed) === needed) {
     m.nestedWritable = (entry & WRITABLE) === WRITABLE;
@@ -184,12 +191,12 @@ function walkNested(core: Core, gpa: number, access: number, final: boolean, ept
     const block = gfn >>> 9;
     const first = at - ((gfn & 511) << 12);
     if (first >= arena.ram && arena.ofPhysical(machine - (gfn & 511) * 4096 + 511 * 4096) >= 0) {
-      m.largeTag[block & (NESTED_CACHE_ENTRIES - 1)] = block + 1;
-      m.largeEntry[block & (NESTED_CACHE_ENTRIES - 1)] = first | rights;
+      m.largeTag[block & (NESTED_ENTRIES - 1)] = block + 1;
+      m.largeEntry[block & (NESTED_ENTRIES - 1)] = first | rights;
       return at;
     }
   }
-  const slot = gfn & (NESTED_CACHE_ENTRIES - 1);
+  const slot = gfn & (NESTED_ENTRIES - 1);
   m.cacheTag[slot] = gfn + 1;
   m.cacheEntry[slot] = at | rights;
   return at;

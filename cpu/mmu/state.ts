@@ -5,6 +5,15 @@
  * restored machine misses as the original would, saves `contexts`, `epoch` and the group's TlbState with them.
  */
 
+import {
+  type Arena,
+  NESTED_ENTRIES,
+  NESTED_ENTRY,
+  NESTED_LARGE_ENTRY,
+  NESTED_LARGE_TAG,
+  NESTED_TAG,
+} from "../arena.ts";
+
 export const PAGING_NONE = 0;
 /** 32-bit paging (SDM 4.3). */
 export const PAGING_32 = 1;
@@ -19,9 +28,6 @@ export const ACCESS_FETCH = 2;
 
 /** Physical-address width that CPUID reports and reserved-bit checks use. */
 export const PHYSICAL_BITS = 40;
-
-/** Entries of each cache of second-level translations. */
-export const NESTED_CACHE_ENTRIES = 4096;
 
 export class MmuState {
   // ---- derived from the control registers (system/mode.ts) ----
@@ -48,8 +54,6 @@ export class MmuState {
   readonly contexts: Int32Array = new Int32Array(4096);
   /** No PCID above has had one in this epoch. */
   highestPcid = 0;
-  /** Counts the epochs of `contexts`. */
-  contextEpoch = 0;
 
   // ---- result of a walk ----
   /** Arena address of the 4 KiB page, or -1: not RAM, `physical` goes to the bus. */
@@ -84,34 +88,27 @@ export class MmuState {
   /** The root and format that the caches are for. */
   cacheRoot = -1;
   cacheFormat = 0;
-  /** Guest frame number + 1 (0: empty); arena address of the page with its rights in the low bits: R W X (0-2), D (3). */
-  readonly cacheTag: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
-  readonly cacheEntry: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
-  /** The same for the 2 MiB parts of large leaves: guest frame / 512 + 1, arena address of the first page. */
-  readonly largeTag: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
-  readonly largeEntry: Int32Array = new Int32Array(NESTED_CACHE_ENTRIES);
+  /** In the arena (NESTED_TAG and so on): rights R W X (bits 0-2), D (3). */
+  readonly cacheTag: Int32Array;
+  readonly cacheEntry: Int32Array;
+  readonly largeTag: Int32Array;
+  readonly largeEntry: Int32Array;
+
+  /** @param index of the core in `arena` */
+  constructor(arena: Arena, index: number) {
+    const at = arena.nestedCaches(index);
+    const table = (offset: number): Int32Array => new Int32Array(arena.memory.buffer, at + offset, NESTED_ENTRIES);
+    this.cacheTag = table(NESTED_TAG);
+    this.cacheEntry = table(NESTED_ENTRY);
+    this.largeTag = table(NESTED_LARGE_TAG);
+    this.largeEntry = table(NESTED_LARGE_ENTRY);
+  }
 }
 
-/** The context numbers of all cores that share the TLBs, and where large pages have been filled. */
+/** Of all cores that share the TLBs. */
 export class TlbState {
-  /** Next number to give out. */
+  /** The context number to give out next. */
   next = 1;
-  /** By number: whose it is, and the epoch of its holder's contexts for which it was given out; -1 if it has been dropped since. */
-  readonly holders: (MmuState | null)[] = new Array<MmuState | null>(4096).fill(null);
-  readonly epochs: Int32Array = new Int32Array(4096);
-  /** 2 MiB regions between which a large page was filled, for the lower and the upper half of the address space. */
-  largeLowMin: number = Infinity;
-  largeLowMax = -1;
-  largeHighMin: number = Infinity;
-  largeHighMax = -1;
   /** A 1 GiB page was filled. */
   huge = false;
-  /** Of A.FETCH_EPOCH. */
-  fetchEpoch = 0;
-
-  /** False if no core will use the translations of context `number` again. */
-  isLive(number: number): boolean {
-    const holder = this.holders[number]!;
-    return holder === null || holder.contextEpoch === this.epochs[number];
-  }
 }

@@ -4,6 +4,7 @@
  */
 import {
   type Arena,
+  CONTEXT_LIVE,
   DTLB,
   FETCH_ENTRIES,
   FETCH_ENTRY_SHIFT,
@@ -16,9 +17,14 @@ import {
   FRAME_DIRTY_LOG,
   FRAME_MMIO,
   FRAME_WATCH,
+  forgetLargePages,
   JUMP_ENTRIES,
   JUMP_SHIFT,
   JUMPS,
+  LARGE_HIGH_MAX,
+  LARGE_HIGH_MIN,
+  LARGE_LOW_MAX,
+  LARGE_LOW_MIN,
   TLB_ADDEND,
   TLB_ATTR,
   TLB_CTX,
@@ -29,7 +35,7 @@ import {
   TLB_VIEWS,
   TLB_WRITE,
 } from "../arena.ts";
-import type { Core, CoreGroup } from "../core.ts";
+import type { Core } from "../core.ts";
 import { CTX_NONE, coreWord } from "./contexts.ts";
 
 /** TLB_ATTR: log2 of the size of the first-level page, and this: page tables allow a write as it stands. */
@@ -38,7 +44,7 @@ const TLB_ATTR_SHIFT = 0xff;
 /** Of a tag: the context number. */
 const CTX_MASK = 0xfff;
 /** In Arena.writeTagged: more than two. */
-const SEVERAL = 1;
+export const SEVERAL = 1;
 
 const READ = TLB_READ >>> 2;
 const WRITE = TLB_WRITE >>> 2;
@@ -114,7 +120,7 @@ export function fillData(core: Core, view: number, lo: number, hi: number): void
   }
   i[e + ADDEND] = (m.page - ((lo & ~0xfff) >>> 0)) | 0;
   i[e + ATTR] = m.shift | (m.writable ? TLB_ATTR_WRITABLE : 0);
-  if (m.shift > 12) noteLarge(core.shared, m.shift, lo, hi);
+  if (m.shift > 12) noteLarge(core, m.shift, lo, hi);
 }
 
 /** Fills the fetch TLB from the last walk. */
@@ -126,47 +132,43 @@ export function fillFetch(core: Core, user: boolean, lo: number, hi: number): vo
   const e = fetchEntry(user, lo);
   // What is remembered carries the number of its context: of one that no core has any more nothing can be taken for valid.
   const old = i[e]!;
-  if (old !== 0 && core.shared.tlb.isLive(old & CTX_MASK)) newFetchEpoch(core);
+  if (old !== 0 && core.u8[CONTEXT_LIVE + (old & CTX_MASK)] !== 0) newFetchEpoch(core);
   i[e] = (lo & ~0xfff) | ctx;
   i[e + 1] = hi;
   i[e + 2] = m.page;
   i[e + 3] = m.shift;
-  if (m.shift > 12) noteLarge(core.shared, m.shift, lo, hi);
+  if (m.shift > 12) noteLarge(core, m.shift, lo, hi);
 }
 
-/** Epochs that FETCH_EPOCH can tell apart. */
-const FETCH_EPOCHS: number = 2 ** (64 - FETCH_EPOCH_SHIFT);
+/** An epoch more, in the upper word of FETCH_EPOCH. */
+const EPOCH_STEP: number = 1 << (FETCH_EPOCH_SHIFT - 32);
 
 /**
  * A translation leaves the fetch TLB, or translated code goes away: whatever the dispatcher and translated code remember about it
  * is void.
  */
 export function newFetchEpoch(core: Core): void {
-  const t = core.shared.tlb;
-  if (++t.fetchEpoch === FETCH_EPOCHS) {
+  const at = (FETCH_EPOCH + 4) >>> 2;
+  core.i32[at] = (core.i32[at]! + EPOCH_STEP) | 0;
+  if (core.i32[at] === 0) {
     // Numbers come again: nothing may be left that knows the old ones.
-    t.fetchEpoch = 0;
     core.u8.fill(0, JUMPS, JUMPS + (JUMP_ENTRIES << JUMP_SHIFT));
     core.shared.forgetStamps();
   }
-  core.i32[(FETCH_EPOCH + 4) >>> 2] = t.fetchEpoch << (FETCH_EPOCH_SHIFT - 32);
 }
 
 const region = (lo: number, hi: number): number => (hi >>> 0) * 2048 + (lo >>> 21);
 
-function noteLarge(group: CoreGroup, shift: number, lo: number, hi: number): void {
-  const t = group.tlb;
+function noteLarge(core: Core, shift: number, lo: number, hi: number): void {
+  const { f64 } = core;
   const span = 2 ** (shift - 21);
   const first = Math.floor(region(lo, hi) / span) * span;
   const last = first + span - 1;
-  if (shift === 30) t.huge = true;
-  if (hi >= 0) {
-    if (first < t.largeLowMin) t.largeLowMin = first;
-    if (last > t.largeLowMax) t.largeLowMax = last;
-  } else {
-    if (first < t.largeHighMin) t.largeHighMin = first;
-    if (last > t.largeHighMax) t.largeHighMax = last;
-  }
+  if (shift === 30) core.shared.tlb.huge = true;
+  const min = (hi >= 0 ? LARGE_LOW_MIN : LARGE_HIGH_MIN) >>> 3;
+  const max = (hi >= 0 ? LARGE_LOW_MAX : LARGE_HIGH_MAX) >>> 3;
+  if (first < f64[min]!) f64[min] = first;
+  if (last > f64[max]!) f64[max] = last;
 }
 
 /** True if `a` and `b` lie in one page of 2^shift bytes (shift 12..30). */
@@ -180,13 +182,14 @@ function samePage(aLo: number, aHi: number, bLo: number, bHi: number, shift: num
  */
 export function invalidatePage(core: Core, lo: number, hi: number): void {
   const i = core.i32;
-  const t = core.shared.tlb;
   i[FETCH_PAGE >>> 2] = -1;
   i[(FETCH_PAGE + 4) >>> 2] = -1;
   const r = region(lo, hi);
-  const large = hi >= 0 ? r >= t.largeLowMin && r <= t.largeLowMax : r >= t.largeHighMin && r <= t.largeHighMax;
+  const min = (hi >= 0 ? LARGE_LOW_MIN : LARGE_HIGH_MIN) >>> 3;
+  const max = (hi >= 0 ? LARGE_LOW_MAX : LARGE_HIGH_MAX) >>> 3;
+  const large = r >= core.f64[min]! && r <= core.f64[max]!;
   // Parts of a page of at most 4 MiB have neighbouring indices; parts of a 1 GiB page lie everywhere.
-  const span = !large ? 1 : t.huge ? TLB_ENTRIES : 1024;
+  const span = !large ? 1 : core.shared.tlb.huge ? TLB_ENTRIES : 1024;
   const first = (lo >>> 12) & (TLB_ENTRIES - 1) & ~(span - 1);
   for (let view = 0; view < TLB_VIEWS; view++) {
     for (let n = first; n < first + span; n++) {
@@ -217,10 +220,8 @@ export function clearTlbs(core: Core): void {
   newFetchEpoch(core);
   i.fill(0, DTLB >>> 2, (DTLB + TLB_VIEWS * TLB_VIEW_BYTES) >>> 2);
   i.fill(0, FETCH_TLB >>> 2, (FETCH_TLB + 2 * FETCH_HALF_BYTES) >>> 2);
-  const t = core.shared.tlb;
-  t.largeLowMin = t.largeHighMin = Infinity;
-  t.largeLowMax = t.largeHighMax = -1;
-  t.huge = false;
+  forgetLargePages(core.f64);
+  core.shared.tlb.huge = false;
 }
 
 /**

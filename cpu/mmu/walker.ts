@@ -41,6 +41,12 @@ const RESERVED_HI_PAE: number = RESERVED_HI | 0x7ff00000;
 /** Address bits in the high word of an entry. */
 const FRAME_HI: number = (1 << (PHYSICAL_BITS - 32)) - 1;
 
+/** Bits that the high word of an entry may not have, in PAE and 4-level paging. */
+export function reservedHigh(m: MmuState): number {
+  const reserved = m.paging === PAGING_PAE ? RESERVED_HI_PAE : RESERVED_HI;
+  return m.nxe ? reserved : reserved | 0x80000000;
+}
+
 function pageFault(core: Core, lo: number, hi: number, access: number, user: boolean, bits: number): number {
   const m = core.mmu;
   core.i32[EXIT_GLA >>> 2] = lo;
@@ -115,8 +121,7 @@ function walk64(core: Core, lo: number, hi: number, access: number, user: boolea
     level = 4;
   }
   const top = level;
-  const reserved = pae ? RESERVED_HI_PAE : RESERVED_HI;
-  const badHi = m.nxe ? reserved : reserved | 0x80000000;
+  const badHi = reservedHigh(m);
   let elo = 0;
   let ehi = 0;
   for (; ; level--) {

@@ -47,7 +47,7 @@ const APART: readonly (readonly [number, number])[] = [
   [A.FETCH_PAGE, A.FETCH_ARENA + 4],
   [A.BLOCK, A.UOP + 4],
   [A.EVENTS_WAIT, A.EVENTS_WAIT + 4],
-  [A.PV_MAY, A.PV_IRETS_USER + 4],
+  [A.PV_MAY, A.WALK_END],
   [A.BUS_DATA, A.BUS_DATA + 64],
   [A.XMM + A.XMM_T0 * A.XMM_STRIDE, A.XMM + A.YMM_UPPER_BYTES],
   [A.XMM + A.XMM_T0 * A.XMM_STRIDE + A.YMM_UPPER_BYTES, A.INTERRUPTIBILITY],

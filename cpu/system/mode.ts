@@ -6,6 +6,7 @@ import * as A from "../arena.ts";
 import { type Core, DELIVERY_NONROOT } from "../core.ts";
 import { FLAG_AC, FLAG_TF, FLAG_VM } from "../flags.ts";
 import { newEpoch, selectContext } from "../mmu/contexts.ts";
+import { describeWalks } from "../mmu/quick.ts";
 import { PAGING_32, PAGING_LONG, PAGING_NONE, PAGING_PAE } from "../mmu/state.ts";
 import {
   MODE_16,
@@ -122,6 +123,7 @@ export function updateMode(core: Core): void {
     m.epoch = epoch;
     newEpoch(core);
   } else selectContext(core);
+  describeWalks(core);
 }
 
 /**
@@ -159,6 +161,7 @@ export function updateView(core: Core): void {
   if (check !== core.mmu.alignCheck) {
     core.mmu.alignCheck = check;
     selectContext(core);
+    describeWalks(core);
   }
 }
 

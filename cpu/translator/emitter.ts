@@ -15,7 +15,7 @@ import {
   type Scratch,
   V128,
 } from "../emit/emitter.ts";
-import { fetchEntry, stamp } from "../interpreter/generate.ts";
+import { fetchEntry, stamp } from "../interpreter/fetch-tlb.ts";
 import { BASE_HELPERS, HELPER_SLOTS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
 import { FlagEmitter, type FlagLocals, type KnownFlags, NOTHING } from "./flags.ts";
@@ -288,7 +288,7 @@ export class TranslatorEmitter extends FlagEmitter {
     this.leaveIf();
   }
 
-  override slow(access: Access, bytes: number): void {
+  slow(access: Access, bytes: number): void {
     const { w, l } = this;
     w.i32(0);
     w.get(l.lin);

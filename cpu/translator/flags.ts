@@ -338,7 +338,7 @@ class Observer extends FlagEmitter {
   conditionOfC(): void {
     this.sees = true;
   }
-  override slow(): void {
+  slow(): void {
     this.sees = true;
   }
   leaveIf(): void {

@@ -192,6 +192,7 @@ export class Translator {
       ...called,
       settle: environment.settle,
       exact: environment.exact,
+      access: environment.access,
     });
     return this.linked;
   }
