@@ -22,8 +22,9 @@ export interface Environment {
   settle: (() => void) | null;
   /** Likewise: emit/exact.ts. */
   exact: ((operation: number, a: number, b: number) => number) | null;
-  /** Likewise: misses.ts, for the gates. */
+  /** Likewise: misses.ts, for the gates, and to be tested. */
   access: ((access: number, bytes: number) => number) | null;
+  fetch: ((linear: bigint) => number) | null;
 }
 
 /** One environment for the cores of `core`'s group: all generated code works on the active one. */
@@ -40,6 +41,7 @@ export function makeEnvironment(core: Core): Environment {
     settle: null,
     exact: null,
     access: null,
+    fetch: null,
   };
 }
 
@@ -66,6 +68,7 @@ export function linkInterpreter(core: Core, environment: Environment): (block: n
   environment.settle = exports.settle as Environment["settle"];
   environment.exact = exports.exact as Environment["exact"];
   environment.access = exports.access as Environment["access"];
+  environment.fetch = exports.fetch as Environment["fetch"];
   return profile === null ? run! : sampledCode(core, profile, run!, chain!);
 }
 

@@ -95,12 +95,13 @@ function run(bare: BareCore, code: readonly number[], s: Start): object {
   const exit = core.now() + s.cycles;
   const code1 = bare.run(exit);
   const flags = getFlags(core);
-  // Lazy flag words, and which block and micro-op ran last, may differ; all else of the state may not.
+  // Lazy flag words, what walks leave, and which block and micro-op ran last, may differ; all else of the state may not.
   setFlags(core, flags);
   for (const word of [A.BLOCK, A.UOP, A.FETCH_ARENA, A.EVENTS_WAIT, A.FETCH_PAGE, A.FETCH_PAGE + 4])
     i32[word >>> 2] = 0;
   for (let slot = A.S_T0; slot < A.S_ZERO; slot += 8) core.setSlot(slot, 0n);
   core.setSlot(A.S_RIPBASE, 0n);
+  core.u8.fill(0, A.WALK_SHIFT, A.WALK_END);
   return {
     exit: code1,
     cycle: core.now(),
