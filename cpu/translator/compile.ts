@@ -7,7 +7,7 @@ import { emitTable } from "../emit/table.ts";
 import * as U from "../uops/uop.ts";
 import { REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
 import { flagsDead, NOTHING } from "./flags.ts";
-import type { Edge, Region, RegionBlock } from "./region.ts";
+import { type Edge, RETPOLINE_NOTE, type Region, type RegionBlock } from "./region.ts";
 import { analyse, type Structure } from "./structure.ts";
 
 export class RegionCompiler {
@@ -319,7 +319,18 @@ export class RegionCompiler {
     }
     this.checkCanonical();
     finish();
+    if (b.retpoline !== null) this.noteRetpoline(b.retpoline);
     this.leave(() => body.get(Y));
+  }
+
+  /** Notes where a retpoline goes, for the region that is made of this one. */
+  private noteRetpoline(call: RegionBlock): void {
+    const { body, e } = this;
+    body.i32(0);
+    e.pageDistance(Y);
+    body.i32(call.offset);
+    body.op(OP.i32_sub);
+    body.mem(MEM.i32_store, call.terminal + RETPOLINE_NOTE);
   }
 
   /** Both edges of the condition that `push` pushes, again if need be. */

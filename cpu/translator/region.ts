@@ -45,6 +45,10 @@ interface Frame {
   readonly caller: Frame | null;
   /** Offset of the callee. */
   readonly callee: number;
+  /** The block that calls. */
+  readonly call: RegionBlock;
+  /** The return address was overwritten: RET jumps to where the `call` of the caller was to go. */
+  readonly overwritten: boolean;
 }
 
 export interface RegionBlock {
@@ -63,6 +67,8 @@ export interface RegionBlock {
   straight: Edge | null;
   /** Of a computed terminal: where it may go inside the region. */
   targets: Edge[];
+  /** Of the RET of a retpoline: the block that called the thunk, whose terminal keeps where it went. */
+  retpoline: RegionBlock | null;
 }
 
 export interface Page {
@@ -77,6 +83,9 @@ export interface Region {
   /** Those of its blocks; the first is that of the entry. */
   readonly pages: Page[];
 }
+
+/** Offset in the terminal of a call, which has no link there: the distance from its block to where the retpoline that it calls went last, or 0. */
+export const RETPOLINE_NOTE = 20;
 
 const TAKEN_ONLY = new Set([U.U_JMP, U.U_CALL]);
 const COMPUTED = new Set([U.U_JMP_R, U.U_CALL_R, U.U_RET]);
@@ -162,6 +171,7 @@ class Former {
       taken: null,
       straight: null,
       targets: [],
+      retpoline: null,
     });
     const depth = frame?.depth ?? 0;
     this.waiting[depth] ??= [];
@@ -173,7 +183,14 @@ class Former {
   private page(delta: number): number {
     const known = this.pages.findIndex((p) => p.delta === delta);
     if (known >= 0) return known;
-    if (this.pages.length === MAX_PAGES || Math.abs(delta) > MAX_DISTANCE) return -1;
+    if (this.pages.length === MAX_PAGES) return -1;
+    const arena = this.arenaOf(delta);
+    return arena < 0 ? -1 : this.pages.push({ delta, arena }) - 1;
+  }
+
+  /** Arena address of the page at distance `delta`, as the fetch TLB has it, or -1. */
+  private arenaOf(delta: number): number {
+    if (Math.abs(delta) > MAX_DISTANCE) return -1;
     const { i32, u32 } = this.core;
     const from = (u32[A.RIP >>> 2]! & ~(A.PAGE_SIZE - 1)) >>> 0;
     const sum = from + delta;
@@ -181,7 +198,7 @@ class Former {
     const hi = (i32[(A.RIP + 4) >>> 2]! + (sum < 0 ? -1 : sum >= 2 ** 32 ? 1 : 0)) | 0;
     const e = fetchEntry(i32[A.CPL >>> 2] === 3, lo);
     if (i32[e] !== (lo | i32[A.TLB_CTX >>> 2]!) || i32[e + 1] !== hi) return -1;
-    return this.pages.push({ delta, arena: u32[e + 2]! }) - 1;
+    return u32[e + 2]!;
   }
 
   /** The block at `offset` in `frame`, taken into the region if it is worth it. */
@@ -197,6 +214,13 @@ class Former {
     if (known !== undefined || this.blocks.length >= this.limits.blocks || this.uops >= this.limits.uops) return out;
     if (!this.visited(record) || !translatable(this.core, record)) return out;
     return { to: this.add(record, offset, page, frame), offset };
+  }
+
+  /** The record at `offset`, or -1. */
+  private at(offset: number): number {
+    const inPage = offset & (A.PAGE_SIZE - 1);
+    const arena = this.arenaOf(offset - inPage);
+    return arena < 0 ? -1 : this.cache.known(arena + inPage, this.mode);
   }
 
   /** The record at `offset` in page number `page`, or -1. An instruction that crosses a page is known with its second page. */
@@ -218,17 +242,36 @@ class Former {
   }
 
   /** The frame of a call to `callee`, or undefined if it is not followed: it calls itself, or the chain is long. */
-  private call(caller: Frame | null, callee: number, returns: number): Frame | undefined {
-    const depth = (caller?.depth ?? 0) + 1;
-    if (depth > this.limits.depth) return undefined;
+  private call(call: RegionBlock, caller: Frame | null, callee: number, returns: number): Frame | undefined {
+    // The frame of the call inside a retpoline does not last.
+    const inside = this.isThunk(call.record);
+    const depth = (caller?.depth ?? 0) + (inside ? 0 : 1);
+    if (depth > this.limits.depth && !inside && !this.isThunk(this.at(callee))) return undefined;
     for (let f = caller; f !== null; f = f.caller) if (f.callee === callee) return undefined;
-    return { number: ++this.lastFrame, depth, returns, caller, callee };
+    return { number: ++this.lastFrame, depth, returns, caller, callee, call, overwritten: false };
+  }
+
+  /** The block is a call and nothing else, as at the beginning of a retpoline: CALL 1f; ...; 1: MOV [RSP], reg; RET. */
+  private isThunk(record: number): boolean {
+    const { u16, u32 } = this.core;
+    if (record < 0) return false;
+    const terminal = u32[(record + 20) >>> 2]!;
+    return terminal === record + U.BLOCK_HEADER_BYTES && u16[terminal >>> 1] === U.U_CALL;
+  }
+
+  /** The block's last micro-op overwrites the return address. */
+  private overwrites({ record, terminal }: RegionBlock): boolean {
+    const { u8, u16, i32 } = this.core;
+    const u = terminal - U.UOP_BYTES;
+    if (u < record + U.BLOCK_HEADER_BYTES || u16[u >>> 1] !== U.U_STORE + 3) return false;
+    return u8[u + 3] === A.S_RSP && u8[u + 4] === A.S_ZERO && u8[u + 5] === A.S_ZERO && i32[(u + 8) >>> 2] === 0;
   }
 
   private follow(n: number): void {
     const { u16, i32 } = this.core;
     const b = this.blocks[n]!;
-    const frame = this.frames[n]!;
+    let frame = this.frames[n]!;
+    if (frame !== null && this.overwrites(b)) frame = { ...frame, number: ++this.lastFrame, overwritten: true };
     const kind = u16[b.terminal >>> 1]!;
     const target = b.offset + i32[(b.terminal + 8) >>> 2]!;
     const next = b.offset + b.bytes;
@@ -237,16 +280,29 @@ class Former {
     else if (isConditional(kind)) {
       b.straight = this.edge(next, frame);
       b.taken = this.edge(target, frame);
-    } else if (kind === U.U_CALL) b.taken = this.callEdge(frame, target, next);
+    } else if (kind === U.U_CALL) b.taken = this.callEdge(b, frame, target, next);
     else if (kind === U.U_CALL_R)
-      b.targets = this.inside(this.noted(b).map((offset) => this.callEdge(frame, offset, next)));
-    else if (kind === U.U_RET) b.targets = frame === null ? [] : this.inside([this.edge(frame.returns, frame.caller)]);
+      b.targets = this.inside(this.noted(b).map((offset) => this.callEdge(b, frame, offset, next)));
+    else if (kind === U.U_RET) b.targets = this.inside(this.return(b, frame));
     else b.targets = this.inside([...new Set([...this.noted(b), ...this.cases(b)])].map((o) => this.edge(o, frame)));
   }
 
-  private callEdge(frame: Frame | null, target: number, next: number): Edge {
-    const callee = this.recursive(frame, target) < 0 ? this.call(frame, target, next) : undefined;
+  private callEdge(b: RegionBlock, frame: Frame | null, target: number, next: number): Edge {
+    const callee = this.recursive(frame, target) < 0 ? this.call(b, frame, target, next) : undefined;
     return callee === undefined ? { to: -1, offset: target } : this.edge(target, callee);
+  }
+
+  /** Where RET leads: behind the call, or out of a retpoline to where it went last, which then returns as the thunk would have. */
+  private return(b: RegionBlock, frame: Frame | null): Edge[] {
+    if (frame === null) return [];
+    const { caller } = frame;
+    if (!frame.overwritten) return [this.edge(frame.returns, caller)];
+    if (caller === null) return [];
+    b.retpoline = caller.call;
+    const distance = this.core.i32[(caller.call.terminal + RETPOLINE_NOTE) >>> 2]!;
+    if (distance === 0 || caller.depth > this.limits.depth) return [];
+    const callee = caller.call.offset + distance;
+    return [this.edge(callee, { ...caller, number: ++this.lastFrame, callee })];
   }
 
   private kind(b: RegionBlock): number {
