@@ -291,6 +291,13 @@ function linkedCode(): Uint8Array {
   w.op(OP.return);
   w.end();
   loadRip(w);
+  w.get(BLOCK);
+  w.get(RIPL);
+  w.mem(MEM.i64_store32, U.BLOCK_NEXT);
+  w.get(BLOCK);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.SLOTS + A.S_RSP);
+  w.mem(MEM.i32_store, U.BLOCK_STACK);
   jumpEntry(w);
   stamp(w, TLB, CTX);
   w.set(Y);

@@ -3,16 +3,16 @@
  * entries down in the interpreter; the one that reaches zero is the entry of a new region. A translation is dropped when
  * the bytes of any of its blocks change, and all are when what they hold has grown past a bound.
  */
-import { FIXED_PAGES } from "../arena.ts";
+import * as A from "../arena.ts";
 import type { Core } from "../core.ts";
 import { buildModule, type FunctionBody } from "../emit/assembler.ts";
 import { TRANSLATION_IMPORTS } from "../emit/emitter.ts";
 import type { HostProfile } from "../host-profile.ts";
 import { TRANSLATED_TYPE } from "../interpreter/generate.ts";
 import { type Environment, sampledImports, type TranslationImports, translationImports } from "../interpreter/link.ts";
-import { newFetchEpoch } from "../mmu/tlb.ts";
+import { fetchEntry, newFetchEpoch } from "../mmu/tlb.ts";
 import type { BlockCache } from "../uops/block.ts";
-import { BLOCK_CALLS, BLOCK_HEAT, BLOCK_STAMP } from "../uops/uop.ts";
+import { BLOCK_CALLS, BLOCK_HEAT, BLOCK_NEXT, BLOCK_STACK, BLOCK_STAMP } from "../uops/uop.ts";
 import { RegionCompiler } from "./compile.ts";
 import { LOCAL_TYPES } from "./emitter.ts";
 import { formRegion, LARGE, type Region, SMALL } from "./region.ts";
@@ -26,6 +26,8 @@ const PATIENCE = 160;
 const URGENT = 1500;
 /** Calls of a translation by the dispatcher before it is made anew, with calls followed: that costs milliseconds, a call some nanoseconds. */
 const CALLS = 100_000;
+/** Translations that are followed from one to the next to find the loop that calls one of them. */
+const LONGEST_LOOP = 64;
 /** Most that translations may keep alive at once, bytes: WebAssembly code, and MODULE_BYTES for each module. */
 const CODE_BOUND: number = 64 << 20;
 /** What V8 holds for a module of one small function, measured: more than most functions' code. */
@@ -61,7 +63,9 @@ interface Translation {
   readonly records: readonly number[];
   readonly bytes: number;
   /** Formed with the limits LARGE. */
-  readonly large: boolean;
+  large: boolean;
+  /** The large one that is to take its place waits to be compiled. */
+  replaced: boolean;
   /** Null while it waits to be compiled; its index in the table is then -1. */
   module: Module | null;
   index: number;
@@ -117,20 +121,70 @@ export class Translator {
    */
   warm(record: number): void {
     const known = this.entries.get(record);
-    if (known !== undefined && (known.large || known.index < 0)) {
+    if (known !== undefined && (known.large || known.replaced || known.index < 0)) {
       this.install();
       return;
     }
-    const from = this.profile?.now() ?? 0;
     const large = known !== undefined;
+    if (large && this.deferred(record)) return;
+    const from = this.profile?.now() ?? 0;
     const region = formRegion(this.core, this.cache, record, large ? LARGE : SMALL);
     const function_ = region === null ? null : this.compiler.compile(region);
     this.profile?.note("translate", from);
     if (region === null || function_ === null) return;
     const { code, hints } = function_;
+    if (large && known.bytes === code.length && known.records.length === recordsOf(region).length) {
+      // There was nothing to add.
+      known.large = true;
+      return;
+    }
     if (this.held + code.length + MODULE_BYTES > this.tuning.bound) this.flush();
     this.remember(region, code, hints, large);
     if (this.waiting.length >= this.tuning.batch) this.install();
+  }
+
+  /**
+   * The dispatcher calls the translations of a loop equally often, so that each of them would be made anew, as a region that holds the loop,
+   * turned. The one with the outermost frame is the one that holds the others' calls: if that is not the one of `record`, which RIP is at,
+   * it is called next for being made anew, and the calls of `record` are counted once more.
+   */
+  private deferred(record: number): boolean {
+    const { i32 } = this.core;
+    const outermost = this.outermost(record);
+    if (outermost === record) return false;
+    i32[(outermost + BLOCK_CALLS) >>> 2] = 1;
+    i32[(record + BLOCK_CALLS) >>> 2] = this.tuning.calls;
+    return true;
+  }
+
+  /** Of the translations that were called one after another until that of `record` again: the one with the highest RSP that is not large. */
+  private outermost(record: number): number {
+    const { i32, u32 } = this.core;
+    let best = record;
+    let highest = -1;
+    let at = record;
+    let rsp = u32[(A.SLOTS + A.S_RSP) >>> 2]!;
+    for (let n = 0; n < LONGEST_LOOP; n++) {
+      const known = this.entries.get(at);
+      if (known === undefined || known.index < 0) return record;
+      if (rsp > highest && !known.large && !known.replaced) {
+        best = at;
+        highest = rsp;
+      }
+      rsp = u32[(at + BLOCK_STACK) >>> 2]!;
+      at = this.recordAt(i32[(at + BLOCK_NEXT) >>> 2]!);
+      if (at === record) return best;
+    }
+    return record;
+  }
+
+  /** The block at the address with this low word, near RIP, or -1. */
+  private recordAt(lo: number): number {
+    const { i32, u32 } = this.core;
+    const e = fetchEntry(i32[A.CPL >>> 2] === 3, lo);
+    const page = lo & ~(A.PAGE_SIZE - 1);
+    if (i32[e] !== (page | i32[A.TLB_CTX >>> 2]!) || i32[e + 1] !== i32[(A.RIP + 4) >>> 2]) return -1;
+    return this.cache.known(u32[e + 2]! + (lo - page), i32[A.MODE >>> 2]!);
   }
 
   /** Called whenever the engine is entered: compiles what has waited long enough. */
@@ -145,9 +199,10 @@ export class Translator {
 
   private remember(region: Region, code: Uint8Array, hints: number[], large: boolean): void {
     const translation: Translation = {
-      records: [...new Set(region.blocks.map((b) => b.record))],
+      records: recordsOf(region),
       bytes: code.length,
       large,
+      replaced: false,
       module: null,
       index: -1,
       dropped: false,
@@ -159,11 +214,15 @@ export class Translator {
     }
     const entry = translation.records[0]!;
     // The small one goes on until the large one is compiled.
-    if (!this.entries.has(entry)) {
+    const before = this.entries.get(entry);
+    if (before === undefined) {
       this.core.i32[(entry + BLOCK_HEAT) >>> 2] = Math.min(URGENT, this.tuning.warm);
       this.entries.set(entry, translation);
+    } else {
+      this.core.i32[(entry + BLOCK_CALLS) >>> 2] = Math.min(URGENT, this.tuning.calls);
+      before.replaced = true;
     }
-    this.postpone(translation.records);
+    this.postpone(translation);
     if (region.pages.length > 1) this.counts.severalPages++;
     this.live.add(translation);
     this.codeBytes += code.length;
@@ -173,14 +232,17 @@ export class Translator {
 
   /**
    * The blocks of a loop become warm together. Those that are in a region now are entered within it, so they are to show that they
-   * are entered otherwise too before they begin one of their own.
+   * are entered otherwise too before they begin one of their own, or a large one.
    */
-  private postpone(records: readonly number[]): void {
+  private postpone({ records, large }: Translation): void {
     const { i32 } = this.core;
     const again = this.tuning.warm - (this.tuning.warm >>> 3);
-    for (const record of records) {
+    for (const record of records.slice(1)) {
       const heat = (record + BLOCK_HEAT) >>> 2;
-      if (i32[heat]! > 0 && !this.entries.has(record)) i32[heat] = Math.max(i32[heat]!, again);
+      const known = this.entries.get(record);
+      if (i32[heat]! > 0 && known === undefined) i32[heat] = Math.max(i32[heat]!, again);
+      if (large && known !== undefined && known.index >= 0 && !known.large && !known.replaced)
+        i32[(record + BLOCK_CALLS) >>> 2] = this.tuning.calls;
     }
   }
 
@@ -210,7 +272,7 @@ export class Translator {
       code: w.code,
       hints: w.hints,
     }));
-    const module = new WebAssembly.Module(buildModule(FIXED_PAGES, TRANSLATION_IMPORTS, functions));
+    const module = new WebAssembly.Module(buildModule(A.FIXED_PAGES, TRANSLATION_IMPORTS, functions));
     const instance = new WebAssembly.Instance(module, {
       env: { ...this.imports() },
     });
@@ -262,7 +324,11 @@ export class Translator {
     if (this.entries.get(entry) === translation) {
       this.entries.delete(entry);
       this.core.i32[(entry + BLOCK_HEAT) >>> 2] = this.tuning.warm;
-    } else this.core.i32[(entry + BLOCK_CALLS) >>> 2] = this.tuning.calls;
+    } else {
+      this.core.i32[(entry + BLOCK_CALLS) >>> 2] = this.tuning.calls;
+      const other = this.entries.get(entry);
+      if (other !== undefined) other.replaced = false;
+    }
     for (const record of translation.records) {
       const list = this.byRecord.get(record)!;
       list.splice(list.indexOf(translation), 1);
@@ -285,3 +351,5 @@ export class Translator {
     this.waiting.length = 0;
   }
 }
+
+const recordsOf = (region: Region): number[] => [...new Set(region.blocks.map((b) => b.record))];

@@ -30,7 +30,7 @@
  *
  * A block record is a 48-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
  * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp, i32 calls left, u32 second page,
- * two words unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
+ * u32 next, u32 stack }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
  */
 
 export const UOP_BYTES = 16;
@@ -43,6 +43,12 @@ export const BLOCK_STAMP = 24;
 export const BLOCK_CALLS = 32;
 /** Offset of the u32 arena address of the page that the block's only instruction ends in, if it crosses a page, else 0. */
 export const BLOCK_SECOND = 36;
+/**
+ * Offsets of the low words of RIP and RSP when the translation that begins with the block was left last for another one: the dispatcher's
+ * note for the translator.
+ */
+export const BLOCK_NEXT = 40;
+export const BLOCK_STACK = 44;
 export const C_SCALE_MASK = 3;
 export const C_STACK = 4;
 /** Of a U_VLOADA: MXCSR.MM forgives an address that is not aligned. */
