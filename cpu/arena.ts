@@ -290,6 +290,8 @@ export const CC_2: number = CORE + 0xf28;
 export const CC_OWN_C: number = CORE + 0xf30;
 export const CC_OWN_O: number = CORE + 0xf38;
 export const CC_OWN_Z: number = CORE + 0xf40;
+/** Two i64: what an x87 store leaves (emit/x87-moves.ts), bits 79..64 in the second. */
+export const X87_RESULT: number = CORE + 0xf48;
 
 // ---- save slots of the other cores ------------------------------------------------------------------------------
 export const MAX_CORES = 256;

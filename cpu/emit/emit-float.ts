@@ -9,6 +9,7 @@ import { MEM, OP } from "./assembler.ts";
 import type { Emitter } from "./emitter.ts";
 import { exactNumber } from "./exact.ts";
 import type { EmitTable } from "./family.ts";
+import { shared } from "./shared.ts";
 
 const F32_LOAD = 0x2a;
 const F64_LOAD = 0x2b;
@@ -94,6 +95,8 @@ function middling(
   w.op(OP.i64_eqz, OP.i32_or);
 }
 
+const EXACT = shared("exact");
+
 /** Scalar instructions: d = a, except for what the caller is about to store. */
 function takeRest(e: Emitter): void {
   if (e.sameVector("d", "a")) return;
@@ -139,7 +142,7 @@ function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes
       w.i32(laneOffset(lane * bytes));
       w.op(OP.i32_add);
     }
-    e.callExact();
+    e.callShared(EXACT);
     if (lane > 0) w.op(OP.i32_and);
   }
   w.brIf(short);

@@ -5,8 +5,8 @@
  */
 import * as A from "../arena.ts";
 import { type Assembler, I32, I64, type Import, MEM, OP, V128 } from "./assembler.ts";
-import { EXACT_TYPE } from "./exact.ts";
 import { storeFlags } from "./flags.ts";
+import { SHARED_FUNCTIONS } from "./shared.ts";
 
 export type Field = "d" | "a" | "b" | "s";
 
@@ -41,15 +41,16 @@ export const IMPORT_HELPER = 3;
 export const IMPORT_FAULT = 4;
 /**
  * Of translations: the same functions told REMAINING as well, or the micro-op, so that their calls are short (interpreter/gates.ts); and
- * settle(), which makes the flag words of the lazy form (flags.ts settleFlags), and exact.ts.
+ * settle(), which makes the flag words of the lazy form (flags.ts settleFlags), and those of shared.ts.
  */
 export const TRANSLATION_IMPORTS: readonly Import[] = [
   ...IMPORTS.map(({ name, type }) => ({ name, type: { ...type, params: [...type.params, I32] } })),
   { name: "settle", type: { params: [], results: [] } },
-  { name: "exact", type: EXACT_TYPE },
+  ...SHARED_FUNCTIONS,
 ];
 export const IMPORT_SETTLE: number = IMPORTS.length;
-export const IMPORT_EXACT: number = IMPORTS.length + 1;
+/** The first of shared.ts. */
+export const IMPORT_SHARED: number = IMPORTS.length + 1;
 
 /** Size in bits of size index 0..3. */
 export const bitsOf = (sz: number): number => 8 << sz;
@@ -108,8 +109,10 @@ export abstract class Emitter {
   knownImm(): number | null {
     return null;
   }
-  /** Calls exact.ts's function with its operands on the stack. */
-  abstract callExact(): void;
+  /** Calls function `number` of shared.ts with its operands on the stack. */
+  abstract callShared(number: number): void;
+  /** Pushes the record's off as i64. */
+  abstract offset(): void;
   /** Pushes the TLB base (i32) and the context (i64). */
   abstract tlbBase(): void;
   abstract context(): void;

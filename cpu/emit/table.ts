@@ -8,6 +8,7 @@ import { installMove } from "./emit-move.ts";
 import { installMulDiv } from "./emit-muldiv.ts";
 import { installSystem } from "./emit-system.ts";
 import { installVector } from "./emit-vector.ts";
+import { installX87 } from "./emit-x87.ts";
 import type { Emit, EmitTable } from "./family.ts";
 
 let built: EmitTable | undefined;
@@ -21,6 +22,7 @@ export function emitTable(): EmitTable {
     installMove(built);
     installVector(built);
     installFloat(built);
+    installX87(built);
     installSystem(built);
   }
   return built;

@@ -2,22 +2,13 @@
 import * as A from "../arena.ts";
 import { MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber } from "../emit/emit-move.ts";
-import {
-  type Access,
-  Emitter,
-  type Field,
-  I32,
-  I64,
-  IMPORT_HELPER,
-  IMPORTS,
-  type Scratch,
-  V128,
-} from "../emit/emitter.ts";
+import { type Access, Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
 import * as U from "../uops/uop.ts";
-import { SLOW } from "./misses.ts";
+import { MISS_FUNCTIONS, SLOW } from "./misses.ts";
+import { WALK } from "./walk.ts";
 
-/** Index in the interpreter's module (generate.ts). */
-export const EXACT: number = IMPORTS.length + 5;
+/** Index of the first function of emit/shared.ts in the interpreter's module (generate.ts). */
+export const SHARED: number = WALK + MISS_FUNCTIONS;
 const FIELD_OFFSET = { d: 2, a: 3, b: 4, s: 5 } as const;
 const LOADS = [MEM.i64_load8_u, MEM.i64_load16_u, MEM.i64_load32_u, MEM.i64_load];
 const STORES = [MEM.i64_store8, MEM.i64_store16, MEM.i64_store32, MEM.i64_store];
@@ -100,6 +91,10 @@ export class InterpreterEmitter extends Emitter {
     this.w.i64(U.C_SCALE_MASK);
     this.w.op(OP.i64_and);
   }
+  offset(): void {
+    this.w.get(PC);
+    this.w.mem(MEM.i64_load8_u, 6);
+  }
   vectorAddress(field: "d" | "a" | "b"): void {
     this.pcByte(FIELD_OFFSET[field]);
     this.w.i32(4);
@@ -144,8 +139,8 @@ export class InterpreterEmitter extends Emitter {
     this.w.call(IMPORT_HELPER);
     this.leaveIf();
   }
-  callExact(): void {
-    this.w.call(EXACT);
+  callShared(number: number): void {
+    this.w.call(SHARED + number);
   }
   tlbBase(): void {
     this.w.get(TLB);

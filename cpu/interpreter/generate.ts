@@ -12,8 +12,8 @@
 import * as A from "../arena.ts";
 import { Assembler, buildModule, type FunctionType, type Label, MEM, OP } from "../emit/assembler.ts";
 import { I32, I64, IMPORTS } from "../emit/emitter.ts";
-import { EXACT_LOCALS, EXACT_TYPE, exactCode } from "../emit/exact.ts";
 import { settleFlags } from "../emit/flags.ts";
+import { SHARED_FUNCTIONS, sharedFunctions } from "../emit/shared.ts";
 import { emitTable } from "../emit/table.ts";
 import { CTX_NONE } from "../mmu/contexts.ts";
 import * as U from "../uops/uop.ts";
@@ -29,13 +29,14 @@ import {
   PC,
   RIPL,
   SCRATCH,
+  SHARED,
   ST,
   TLB,
   X,
   Y,
 } from "./emitter.ts";
 import { fetchEntry, stamp } from "./fetch-tlb.ts";
-import { FETCH, MISS_FUNCTIONS, missFunctions } from "./misses.ts";
+import { FETCH, missFunctions } from "./misses.ts";
 import { pvSyscallCode } from "./pv-ends.ts";
 import { CHAIN, reload, storeRip, terminals } from "./terminals.ts";
 
@@ -162,7 +163,7 @@ function lookUp(w: Assembler): void {
 }
 
 /** Index of TRANSLATED_TYPE: behind the types of the imports and of the functions. */
-const TRANSLATED: number = IMPORTS.length + 6 + MISS_FUNCTIONS;
+const TRANSLATED: number = SHARED + SHARED_FUNCTIONS.length;
 
 /**
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
@@ -453,8 +454,8 @@ export function generateInterpreter(sampled = false): Uint8Array {
       // A local more, where the others have their parameter.
       { name: "settle", type: { params: [], results: [] }, locals: [I32, ...LOCAL_TYPES], code: settleCode() },
       { name: "linked", type: RUN_TYPE, locals: LOCAL_TYPES, code: linkedCode() },
-      { name: "exact", type: EXACT_TYPE, locals: EXACT_LOCALS, code: exactCode() },
       ...missFunctions(),
+      ...sharedFunctions(SHARED),
     ],
     true,
     [TRANSLATED_TYPE],

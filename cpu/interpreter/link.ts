@@ -1,6 +1,7 @@
 /** What generated code imports: the arena's memory, the table of translated functions, the slow paths, the helpers. */
 import * as A from "../arena.ts";
 import { type Core, raise } from "../core.ts";
+import { SHARED_FUNCTIONS } from "../emit/shared.ts";
 import type { CalledOut, HostProfile, Sampler } from "../host-profile.ts";
 import { readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
 import { HELPER_NAMES, HELPERS } from "../uops/helpers.ts";
@@ -20,8 +21,8 @@ export interface Environment {
   fault(vector: number, error: number): number;
   /** For translations: emit/flags.ts settleFlags. The interpreter's module has it, so it is null until that is linked. */
   settle: (() => void) | null;
-  /** Likewise: emit/exact.ts. */
-  exact: ((operation: number, a: number, b: number) => number) | null;
+  /** Likewise: emit/shared.ts, by name. */
+  shared: Readonly<Record<string, unknown>> | null;
   /** Likewise: misses.ts, for the gates, and to be tested. */
   access: ((access: number, bytes: number) => number) | null;
   fetch: ((linear: bigint) => number) | null;
@@ -39,7 +40,7 @@ export function makeEnvironment(core: Core): Environment {
     helper: (number, u) => HELPERS[number]!(shared.active!, u),
     fault: (vector, error) => raise(shared.active!, vector, error),
     settle: null,
-    exact: null,
+    shared: null,
     access: null,
     fetch: null,
   };
@@ -66,7 +67,7 @@ export function linkInterpreter(core: Core, environment: Environment): (block: n
   const { exports } = new WebAssembly.Instance(module, { env: { ...env } });
   const { run, chain } = exports as Record<string, Code>;
   environment.settle = exports.settle as Environment["settle"];
-  environment.exact = exports.exact as Environment["exact"];
+  environment.shared = Object.fromEntries(SHARED_FUNCTIONS.map(({ name }) => [name, exports[name]!]));
   environment.access = exports.access as Environment["access"];
   environment.fetch = exports.fetch as Environment["fetch"];
   return profile === null ? run! : sampledCode(core, profile, run!, chain!);
@@ -82,17 +83,17 @@ export interface TranslationImports {
   helper(number: number, u: number, remaining: number): number;
   fault(vector: number, error: number, u: number): number;
   settle(): void;
-  exact(operation: number, a: number, b: number): number;
+  /** And those of emit/shared.ts. */
+  [shared: string]: unknown;
 }
 
 /** Links the gates (gates.ts) of translations to `environment`. */
 export function translationImports(environment: Environment): TranslationImports {
-  const { memory, table, settle, exact } = environment;
-  if (settle === null || exact === null) throw new Error("the interpreter is to be linked before translations are");
+  const { memory, table, settle, shared } = environment;
+  if (settle === null || shared === null) throw new Error("the interpreter is to be linked before translations are");
   const module = new WebAssembly.Module(generateGates());
   const { exports } = new WebAssembly.Instance(module, { env: { ...environment } });
-  const gates = exports as unknown as Omit<TranslationImports, "memory" | "table" | "settle" | "exact">;
-  return { ...gates, memory, table, settle, exact };
+  return { ...exports, memory, table, settle, ...shared } as TranslationImports;
 }
 
 type Code = (block: number) => number;

@@ -9,9 +9,9 @@ import {
   type Field,
   I32,
   I64,
-  IMPORT_EXACT,
   IMPORT_FAULT,
   IMPORT_HELPER,
+  IMPORT_SHARED,
   type Scratch,
   V128,
 } from "../emit/emitter.ts";
@@ -213,6 +213,9 @@ export class TranslatorEmitter extends FlagEmitter {
   scale(): void {
     this.w.i64(this.u8[this.at + 7]! & U.C_SCALE_MASK);
   }
+  offset(): void {
+    this.w.i64(this.u8[this.at + 6]!);
+  }
   vectorAddress(field: "d" | "a" | "b"): void {
     this.w.i32(this.slotOf(field) * A.XMM_STRIDE);
   }
@@ -325,8 +328,8 @@ export class TranslatorEmitter extends FlagEmitter {
       this.write(slot, 3, true);
     }
   }
-  callExact(): void {
-    this.w.call(IMPORT_EXACT);
+  callShared(number: number): void {
+    this.w.call(IMPORT_SHARED + number);
   }
   /** The helper of the record: everything that it may look at is put in memory, and taken from there again. */
   callImmHelper(): void {

@@ -350,7 +350,8 @@ class Observer extends FlagEmitter {
   callImmHelper(): void {
     this.sees = true;
   }
-  callExact = this.nothing;
+  callShared = this.nothing;
+  offset = this.nothing;
   get = this.nothing;
   getFixed = this.nothing;
   open = this.nothing;

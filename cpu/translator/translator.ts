@@ -253,7 +253,7 @@ export class Translator {
     this.linked ??= translationImports({
       ...called,
       settle: environment.settle,
-      exact: environment.exact,
+      shared: environment.shared,
       access: environment.access,
     });
     return this.linked;

@@ -41,10 +41,11 @@ import {
   xsave,
 } from "../fpu/xsave.ts";
 import { type BlockBuilder, defineLifter, sizeIndex } from "./builder.ts";
-import { defineHelper } from "./helpers.ts";
+import { defineHelper, HELPER_SLOTS } from "./helpers.ts";
 import { DISP, FIELD_OFF, HELPER_UNDEFINED } from "./helpers-integer.ts";
 import { defineVectorLifter, guarded, HELPER_DEVICE_NOT_AVAILABLE } from "./lift-vector.ts";
 import * as U from "./uop.ts";
+import { x87Form } from "./x87-forms.ts";
 
 /** disp of the x87 helper: the 11 bits of FOP (opcode - D8, ModRM), and whether S_T5 holds an operand's address. */
 const FOP_MASK = 0x7ff;
@@ -61,9 +62,10 @@ function pending(core: Core): number {
 
 /** For other files: the check of MMX instructions for pending x87 exceptions. U_HELPER. */
 export const HELPER_WAIT: number = defineHelper("wait", pending);
+HELPER_SLOTS.set(HELPER_WAIT, 0);
 
-/** U_HELPER: an x87 operation; memory operands are in S_T0 and S_T1 (x87-transfer.ts). */
-const HELPER_X87: number = defineHelper("x87", (core, u) => {
+/** An x87 operation; memory operands are in S_T0 and S_T1 (x87-transfer.ts). */
+function operate(core: Core, u: number): number {
   const disp = core.i32[(u + DISP) >>> 2] as number;
   const entry = x87Entry(0xd8 | ((disp >> 8) & 7), disp & 0xff);
   if (entry === undefined) return U.H_OK;
@@ -81,7 +83,17 @@ const HELPER_X87: number = defineHelper("x87", (core, u) => {
   }
   entry.operation(core, disp & 7);
   return U.H_OK;
-});
+}
+const HELPER_X87: number = defineHelper("x87", operate);
+HELPER_SLOTS.set(
+  HELPER_X87,
+  [S_T0, S_T1, S_T5, S_RIPBASE].reduce((bits, slot) => bits | (1 << (slot >>> 3)), 0),
+);
+/** The same of an instruction that reads or writes RFLAGS or AX: FCMOVcc, FCOMI and its like, FNSTSW AX. */
+const HELPER_X87_FLAGS: number = defineHelper("x87 with flags", operate);
+const USES_FLAGS = /^(FCMOV|FU?COMIP?$|FNSTSW$)/;
+
+const wait = (b: BlockBuilder): void => b.emit(U.x87op("wait"), 0, 0, 0, 0, 0, 0, HELPER_WAIT);
 
 /** #NM for CR0.EM or CR0.TS. True if the instruction may go on. */
 function x87Allowed(b: BlockBuilder): boolean {
@@ -103,12 +115,17 @@ function liftX87(b: BlockBuilder, ins: Instruction): void {
   }
   if (!x87Allowed(b)) return;
   const fop = ((ins.opcode & 7) << 8) | ins.modrm;
+  const form = x87Form(ins.opcode, ins.modrm);
+  const operation = (disp: number): void => {
+    const helper = USES_FLAGS.test(MN.MNEMONIC_NAMES[ins.mn]!) ? HELPER_X87_FLAGS : HELPER_X87;
+    b.emit(form === undefined ? U.U_HELPER : U.x87op(form.op), 0, 0, 0, 0, form?.c ?? 0, disp, helper);
+  };
   if (entry.size === 0) {
-    b.helper(HELPER_X87, 0, 0, 0, 0, fop);
+    operation(fop);
     return;
   }
   // #MF for an earlier instruction comes before faults of this one's operand.
-  if ((entry.flags & X87_NO_WAIT) === 0) b.helper(HELPER_WAIT);
+  if ((entry.flags & X87_NO_WAIT) === 0) wait(b);
   const store = (entry.flags & X87_STORE) !== 0;
   b.mem(ins, entry.size, store);
   effectiveAddress(b);
@@ -118,7 +135,7 @@ function liftX87(b: BlockBuilder, ins: Instruction): void {
   const sz = entry.size === 10 ? 3 : sizeIndex(entry.size);
   b.m(load + sz, S_T0);
   if (entry.size === 10) b.m(load + 1, S_T1, 0, 8);
-  b.helper(HELPER_X87, 0, 0, 0, 0, fop | HAS_OPERAND);
+  operation(fop | HAS_OPERAND);
   if (!store) return;
   b.m(U.U_STORE + sz, S_T0);
   if (entry.size === 10) b.m(U.U_STORE + 1, S_T1, 0, 8);
@@ -143,7 +160,7 @@ defineLifter(
 defineLifter((b) => {
   const both = U.MODE_MP | U.MODE_TS;
   if ((b.mode & both) === both) b.helperEnd(HELPER_DEVICE_NOT_AVAILABLE);
-  else b.helper(HELPER_WAIT);
+  else wait(b);
 }, MN.MN_FWAIT);
 
 // ---- images -----------------------------------------------------------------------------------------------------

@@ -376,6 +376,46 @@ export const U_CVTSI2SD64: number = take(1);
 export const U_CVTTSD2SI32: number = take(1);
 export const U_CVTTSD2SI64: number = take(1);
 
+/**
+ * x87: what emit/x87-*.ts do in WebAssembly; the rest, and what is not usual there, is helper number imm's on the same record (disp is its).
+ * Memory operands come in S_T0 and S_T1 and go there, their address is in S_T5. By what c says:
+ */
+export const X87_OPS = [
+  /** Operation (ModRM bits 5..3) | i << 3 | ST(i) is the destination << 6 | pop << 7; operation | format << 3. */
+  "arith",
+  "arithMemory",
+  /** i | pops << 3 | X87_CONDITIONS; format | pops << 3. */
+  "compare",
+  "compareMemory",
+  /** COMI: as compare, to RFLAGS. */
+  "compareFlags",
+  /** Format; unused; i; 0 FLDZ, 1 FLD1. */
+  "load",
+  "load80",
+  "loadST",
+  "loadConstant",
+  /** Format | pop << 3 | truncate << 4; unused; i | pop << 3. */
+  "store",
+  "store80",
+  "storeST",
+  /** i; 0 FCHS, 1 FABS. */
+  "exchange",
+  "sign",
+  "sqrt",
+  "roundToIntegral",
+  "loadControl",
+  "storeControl",
+  "storeStatus",
+  /** FNSTSW AX. */
+  "statusToAX",
+  /** #MF if an unmasked exception is pending. */
+  "wait",
+] as const;
+export type X87Op = (typeof X87_OPS)[number];
+export const X87_CONDITIONS = 0x20;
+export const U_X87: number = take(X87_OPS.length);
+export const x87op = (name: X87Op): number => U_X87 + X87_OPS.indexOf(name);
+
 /** #GP(0) unless CPL is 0. CLI: #GP(0) if CPL is above IOPL. */
 export const U_CPL0: number = take(1);
 export const U_CLI: number = take(1);
