@@ -4,9 +4,9 @@
  * use as such is a type reference; the type changes only while there is none. So no page table is ever mapped writable, and what
  * was validated stays valid until its last use ends.
  *
- * Xen validates and takes apart in pieces (PGT_partial, old_guest_table), so that one hypercall does not hold up a processor. Here both
- * are done at once: a hypercall is atomic, the work is bounded by the tables that fit into the machine, and the cycles are charged. All
- * that a guest can see of the difference is that no event comes in between.
+ * So that one hypercall does not hold up a processor, Xen validates and takes apart in pieces (PGT_partial, old_guest_table), with events
+ * in between. Here a table is validated at once, but those below it before it (pv/validate-ahead.ts); and a table that loses its last use is
+ * abandoned: it keeps its type, that use and a reference, until its entries have been given up, a few at a time (PageTables.takeApart).
  */
 import { EINVAL } from "../abi/errno.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
@@ -26,6 +26,7 @@ export const PGT_pinned = 2;
 /** An L2 that a 32-bit guest uses for its fourth gigabyte, with Xen's entries in it. */
 export const PGT_pae_xen_l2 = 4;
 
+const ENTRIES = 512;
 /** Most type references of a frame; the next one is refused. */
 export const MAX_TYPE_REFERENCES = 0x7fff_ffff;
 /** Most entries of, or uses as, a linear page table (linear_pt_count is 16 bits). */
@@ -35,7 +36,8 @@ const MAX_LINEAR = 0x7fff;
 export interface TableRules {
   /** @returns 0, or -errno with nothing left behind. */
   promote(domid: number, mfn: number, type: number, pae: number): number;
-  demote(domid: number, mfn: number, type: number, pae: number): void;
+  /** The table has lost its last use; `left` of its entries are to be given up, and then `dismantled` is to be called. */
+  abandon(domid: number, mfn: number): void;
   /** Translations of writable mappings of `domid` may be left from before `stamp`. */
   flushSince(domid: number, stamp: number): void;
   /** The same of any PV domain, before a frame finds another owner. */
@@ -52,6 +54,8 @@ export class PageTypes {
   readonly counts: Int32Array;
   /** Entries of this table that lead to one of its own level (> 0), or uses of it in such entries (< 0). */
   readonly linear: Int16Array;
+  /** Of an abandoned table: how many of its entries, from the first, still hold what they lead to (nr_validated_ptes). */
+  readonly left: Uint16Array;
   /** Clock of TLB flushes when the last type reference went (tlbflush_timestamp); 0 never. */
   private readonly stamps: Int32Array;
   /** Domain (+ 1) that a page of Xen's is shared with: counted as its own, never freed by it. */
@@ -66,6 +70,7 @@ export class PageTypes {
     this.flags = new Uint8Array(heap.frames);
     this.counts = new Int32Array(heap.frames);
     this.linear = new Int16Array(heap.frames);
+    this.left = new Uint16Array(heap.frames);
     this.stamps = new Int32Array(heap.frames);
     this.sharedWith = new Uint16Array(heap.frames);
     heap.onFree = (mfn) => this.freed(mfn);
@@ -151,7 +156,7 @@ export class PageTypes {
     const count = this.counts[mfn]!;
     if (count !== 0) {
       if (count >= MAX_TYPE_REFERENCES) return -EINVAL;
-      // Not validated: it is just being validated, and leads to itself.
+      // Not validated: it is just being validated, and leads to itself, or it is being taken apart.
       if (this.types[mfn] !== type || (this.flags[mfn]! & (PGT_validated | PGT_pae_xen_l2)) !== (PGT_validated | pae))
         return -EINVAL;
       this.counts[mfn] = count + 1;
@@ -179,27 +184,35 @@ export class PageTypes {
   }
 
   /**
-   * put_page_type: one use less; the last one takes a page table apart.
+   * put_page_type: one use less; a page table whose last one it was is abandoned.
    * @param table the table whose entry is given up, -1 if it is no entry (of a linear page table it is one of the same level)
+   * @returns true if the caller's reference has become that of the abandoned table (never of what is no table)
    */
-  putType(mfn: number, table = -1): void {
+  putType(mfn: number, table = -1): boolean {
     const type = this.types[mfn]!;
-    const isLinear = table >= 0 && this.types[table] === type;
-    const count = this.counts[mfn]! - 1;
-    if (count === 0) {
-      if (type !== PGT_none && type <= PGT_l4_page_table && (this.flags[mfn]! & PGT_validated) !== 0) {
-        const pae = this.flags[mfn]! & PGT_pae_xen_l2;
-        this.flags[mfn]! &= ~PGT_validated;
-        this.rules!.demote(this.ownerOf(mfn), mfn, type, pae);
-        this.flags[mfn] = 0;
-      }
-      this.stamps[mfn] = this.clock;
-    }
-    this.counts[mfn] = count;
-    if (isLinear) {
+    if (table >= 0 && this.types[table] === type) {
       this.linear[mfn]!++;
       this.linear[table]!--;
     }
+    if (this.counts[mfn] !== 1) this.counts[mfn]!--;
+    else if (type === PGT_none || type > PGT_l4_page_table || (this.flags[mfn]! & PGT_validated) === 0) {
+      this.counts[mfn] = 0;
+      this.stamps[mfn] = this.clock;
+    } else {
+      this.flags[mfn]! &= ~PGT_validated;
+      this.left[mfn] = ENTRIES;
+      this.rules!.abandon(this.ownerOf(mfn), mfn);
+      return true;
+    }
+    return false;
+  }
+
+  /** An abandoned table has given up its entries: its last use and its reference go. */
+  dismantled(mfn: number): void {
+    this.flags[mfn] = 0;
+    this.counts[mfn] = 0;
+    this.stamps[mfn] = this.clock;
+    this.putPage(mfn);
   }
 
   /** get_page_and_type of a frame of `domid`. @returns 0 or -errno */
@@ -211,8 +224,7 @@ export class PageTypes {
   }
 
   putPageAndType(mfn: number, table = -1): void {
-    this.putType(mfn, table);
-    this.putPage(mfn);
+    if (!this.putType(mfn, table)) this.putPage(mfn);
   }
 
   /**

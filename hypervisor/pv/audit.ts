@@ -51,6 +51,8 @@ export class PvRecount {
   private readonly hv: Hypervisor;
   private readonly uses: Map<number, Uses> = new Map();
   private readonly found: string[] = [];
+  /** Tables that are being taken apart. */
+  private readonly abandoned: Set<number> = new Set();
 
   /** @param held frames of PV domains that daemons use */
   constructor(hv: Hypervisor, held: readonly number[]) {
@@ -62,7 +64,11 @@ export class PvRecount {
       if (domain.isPv)
         for (const [, active] of grantsOf(domain)?.table.pinned() ?? [])
           if (active.writes > 0 && active.gfn >= 0) this.use(active.mfn, WRITABLE, false);
-    for (const domain of domains) if (domain.isPv && !domain.isDying) this.count(domain);
+    for (const domain of domains) {
+      if (!domain.isPv || domain.isDying) continue;
+      for (const mfn of domain.pv!.abandoned) this.abandoned.add(mfn);
+      this.count(domain);
+    }
   }
 
   /** References that PV domains hold to `mfn` by tables, pins and vcpus; not those that all kinds of domains have. */
@@ -88,7 +94,8 @@ export class PvRecount {
         this.found.push(
           `frame ${mfn} of d${owner} counts as ${NAMES[types.types[mfn]!]} ${types.counts[mfn]}, the tables say ${kinds.join(" and ") || "nothing"}`,
         );
-      if (total > 0 && (types.flags[mfn]! & 1) === 0) this.found.push(`frame ${mfn} is in use and not validated`);
+      if (total > 0 && (types.flags[mfn]! & 1) === 0 && !this.abandoned.has(mfn))
+        this.found.push(`frame ${mfn} is in use and not validated`);
       if (total === 0 && (types.flags[mfn]! & PINNED) !== 0) this.found.push(`frame ${mfn} is pinned without a use`);
     }
     this.checkTlbs();
@@ -118,10 +125,10 @@ export class PvRecount {
   private count(domain: Domain): void {
     const { hv } = this;
     const { is32bit } = domain.pv!;
-    /** Tables seen, and those to look at: frame and level. */
+    /** Tables seen, and those to look at: frame, level and how many of their entries count. */
     const seen = new Map<number, number>();
-    const queue: [mfn: number, level: number][] = [];
-    const table = (mfn: number, level: number): void => {
+    const queue: [mfn: number, level: number, entries: number][] = [];
+    const table = (mfn: number, level: number, entries = ENTRIES): void => {
       this.use(mfn, level);
       const before = seen.get(mfn);
       if (before !== undefined) {
@@ -130,7 +137,7 @@ export class PvRecount {
         return;
       }
       seen.set(mfn, level);
-      queue.push([mfn, level]);
+      queue.push([mfn, level, entries]);
     };
     for (const vcpu of domain.vcpus) {
       const pv = vcpu.pv!;
@@ -155,12 +162,14 @@ export class PvRecount {
       if (hv.heap.ownerOf(mfn) !== domain.domid || (hv.pageTypes.flags[mfn]! & PINNED) === 0) continue;
       table(mfn, hv.pageTypes.types[mfn]!);
     }
+    for (const held of domain.pv!.ahead.values()) for (const mfn of held) table(mfn, hv.pageTypes.types[mfn]!);
+    for (const mfn of domain.pv!.abandoned) table(mfn, hv.pageTypes.types[mfn]!, hv.pageTypes.left[mfn]!);
     /** Entries that show another domain's page: [read-only, writable] by frame. */
     const foreign = new Map<number, [number, number]>();
     for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      const [mfn, level] = next;
+      const [mfn, level, entries] = next;
       if (hv.heap.ownerOf(mfn) !== domain.domid) this.found.push(`L${level} ${mfn} of d${domain.domid} is not its own`);
-      for (let i = 0; i < ENTRIES; i++) this.countEntry(domain, mfn, level, i, table, foreign);
+      for (let i = 0; i < entries; i++) this.countEntry(domain, mfn, level, i, table, foreign);
       if (level === 4) this.checkXenSlots(domain, mfn);
     }
     this.checkForeign(domain, foreign);

@@ -28,6 +28,7 @@ import { flushVcpus } from "./flush.ts";
 import { addressOk, readGuestWords, writeGuestWords } from "./guest-words.ts";
 import { definePvHypercall } from "./hypercall-table.ts";
 import { PTE_FRAME_HI, PTE_P } from "./pte.ts";
+import { forgetAhead, validateAhead } from "./validate-ahead.ts";
 
 /** Requests between two looks at pending events. */
 const PIECE = 256;
@@ -82,10 +83,29 @@ export function chargeTables(vcpu: Vcpu, updates: number): void {
 export const isEmptyContinuation = (args: Int32Array): boolean =>
   args[2] === (MMU_UPDATE_PREEMPTED | 0) && (args[0]! | args[1]!) === 0;
 
+/**
+ * Before a list of operations, and when nothing of it is left to be done: what the domain has given up is taken apart before the guest sees an
+ * answer, if need be by calls of Xen's own without a list (put_old_guest_table). @returns `rc`, or RESTART
+ */
+export function finishTables(vcpu: Vcpu, args: Int32Array, rc: number): number {
+  if (rc === RESTART || vcpu.domain.hypervisor.pageTables.takeApart(vcpu.domain)) return rc;
+  args[0] = args[1] = args[3] = args[4] = args[5] = 0;
+  args[2] = MMU_UPDATE_PREEMPTED;
+  args[6] = rc;
+  return RESTART;
+}
+
 definePvHypercall(HYPERVISOR_mmu_update, (vcpu, args) => {
-  if (isEmptyContinuation(args)) return args[6]!;
   const caller = vcpu.domain;
   const { hypervisor: hv } = caller;
+  if (!hv.pageTables.takeApart(caller)) {
+    chargeTables(vcpu, 0);
+    return RESTART;
+  }
+  if (isEmptyContinuation(args)) {
+    chargeTables(vcpu, 0);
+    return args[6]!;
+  }
   const isContinued = (args[2]! & MMU_UPDATE_PREEMPTED) !== 0;
   const count = args[2]! & ~MMU_UPDATE_PREEMPTED;
   const before = isContinued ? readDone(vcpu, args, 2) : 0;
@@ -106,7 +126,7 @@ definePvHypercall(HYPERVISOR_mmu_update, (vcpu, args) => {
   let i = 0;
   let mustFlush = false;
   for (; i < count; i++) {
-    if (i === PIECE) {
+    if (i === PIECE || !hv.pageTables.takeApart(tableOwner)) {
       rc = RESTART;
       break;
     }
@@ -117,18 +137,19 @@ definePvHypercall(HYPERVISOR_mmu_update, (vcpu, args) => {
     advance(args, 0, REQUEST_BYTES);
   }
   if (rc === CHANGED_ABOVE) rc = 0;
-  chargeTables(vcpu, i);
   // Whatever may reach tables through tables sees the new ones from here on.
   if (mustFlush) flushVcpus(tableOwner, null);
   writeDone(vcpu, args, 2, before + i);
   if (rc === RESTART) args[2] = (count - i) | MMU_UPDATE_PREEMPTED;
+  else rc = finishTables(vcpu, args, rc);
+  chargeTables(vcpu, i);
   return rc;
 });
 
 /** A table above L1 has changed. */
 const CHANGED_ABOVE = 1;
 
-/** Does `request`. @returns 0, CHANGED_ABOVE or -errno */
+/** Does `request`. @returns 0, CHANGED_ABOVE, -errno, or RESTART: the same once more */
 function update(caller: Domain, tableOwner: Domain, pgOwner: number): number {
   const command = request[0]! & 7;
   switch (command) {
@@ -174,7 +195,10 @@ function updateEntry(command: number, tableOwner: Domain, pgOwner: number): numb
     case PGT_l3_page_table:
     case PGT_l4_page_table: {
       if (pgOwner !== tableOwner.domid) return -EINVAL;
+      const child = (request[3]! & PTE_FRAME_HI) === 0 ? request[2]! >>> 12 : -1;
+      if ((request[2]! & PTE_P) !== 0 && !validateAhead(tableOwner, child, type - 1)) return RESTART;
       const rc = tables.modAbove(mfn, slot, request[2]!, request[3]!, preserveAd, tableOwner);
+      forgetAhead(tableOwner, child);
       return rc === 0 ? CHANGED_ABOVE : rc;
     }
     case PGT_writable_page:

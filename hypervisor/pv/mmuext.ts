@@ -10,13 +10,23 @@ import type { Domain } from "../domain/domain.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
 import { COPY_BYTES_PER_CYCLE, COST_COPY_PAGE, COST_MMUEXT } from "../hypercalls/costs.ts";
 import { RESTART } from "../hypercalls/dispatch.ts";
-import { PGT_pinned, PGT_writable_page } from "../memory/page-types.ts";
+import { PGT_l3_page_table, PGT_l4_page_table, PGT_pinned, PGT_writable_page } from "../memory/page-types.ts";
 import { installBase, installUserBase } from "./base-table.ts";
 import { flushVcpu, flushVcpus, invalidateOn, invalidateVcpu } from "./flush.ts";
 import { addressOk, readGuestWords } from "./guest-words.ts";
 import { definePvHypercall } from "./hypercall-table.ts";
 import { setLdt } from "./ldt.ts";
-import { advance, chargeTables, isEmptyContinuation, mayAct, pageOwner, readDone, writeDone } from "./mmu-update.ts";
+import {
+  advance,
+  chargeTables,
+  finishTables,
+  isEmptyContinuation,
+  mayAct,
+  pageOwner,
+  readDone,
+  writeDone,
+} from "./mmu-update.ts";
+import { forgetAhead, validateAhead } from "./validate-ahead.ts";
 import { readVcpuMask } from "./vcpu-mask.ts";
 
 /** Operations between two looks at pending events. */
@@ -30,37 +40,47 @@ const MAX_LDT_ENTRIES = 8192;
 const op = new Int32Array(OP_WORDS);
 
 definePvHypercall(HYPERVISOR_mmuext_op, (vcpu, args, compat) => {
-  if (isEmptyContinuation(args)) return args[6]!;
   const caller = vcpu.domain;
+  const { pageTables: tables } = caller.hypervisor;
+  if (!tables.takeApart(caller)) {
+    chargeTables(vcpu, 0);
+    return RESTART;
+  }
+  if (isEmptyContinuation(args)) {
+    chargeTables(vcpu, 0);
+    return args[6]!;
+  }
   const isContinued = (args[2]! & M.MMU_UPDATE_PREEMPTED) !== 0;
   const count = args[2]! & ~M.MMU_UPDATE_PREEMPTED;
   const before = isContinued ? readDone(vcpu, args, 2) : 0;
   if (!addressOk(vcpu, args[0]!, args[1]!)) return -EFAULT;
   const owner = pageOwner(caller, args[6]! & 0xffff);
   if (owner < 0) return owner;
-  if (caller.hypervisor.domain(owner)?.isPv === false) return -EINVAL;
-  if (!mayAct(caller, owner)) return -EPERM;
+  const named = caller.hypervisor.domain(owner);
+  if (named?.isPv === false) return -EINVAL;
+  if (named === null || !mayAct(caller, owner)) return -EPERM;
   vcpu.charge("copy", COST_COPY_PAGE);
 
   let rc = 0;
   let i = 0;
   for (; i < count; i++) {
-    if (i === PIECE) {
+    if (i === PIECE || !tables.takeApart(named)) {
       rc = RESTART;
       break;
     }
     if (!readGuestWords(vcpu, args[0]!, args[1]!, op, compat ? COMPAT_WORDS : OP_WORDS)) rc = -EFAULT;
     else {
       if (compat) widen();
-      rc = operate(vcpu, owner, compat);
+      rc = operate(vcpu, named, compat);
     }
     if (rc !== 0) break;
     advance(args, 0, (compat ? COMPAT_WORDS : OP_WORDS) * 4);
   }
   vcpu.charge("mmu", i * COST_MMUEXT);
-  chargeTables(vcpu, 0);
   writeDone(vcpu, args, 2, before + i);
   if (rc === RESTART) args[2] = (count - i) | M.MMU_UPDATE_PREEMPTED;
+  else rc = finishTables(vcpu, args, rc);
+  chargeTables(vcpu, 0);
   return rc;
 });
 
@@ -74,23 +94,23 @@ function widen(): void {
 /** A frame number in the words at `n`; -1 if no machine can have it. */
 const frameAt = (n: number): number => (op[n + 1] === 0 && op[n]! >= 0 ? op[n]! : -1);
 
-/** Does `op`, for the pages of domain `owner`. @returns 0 or -errno */
-function operate(vcpu: Vcpu, owner: number, compat: boolean): number {
+/** Does `op`, for the pages of `target`. @returns 0, -errno, or RESTART: the same once more */
+function operate(vcpu: Vcpu, target: Domain, compat: boolean): number {
   const { domain } = vcpu;
-  const isOwn = owner === domain.domid;
+  const isOwn = target === domain;
   switch (op[0]!) {
     case M.MMUEXT_PIN_L1_TABLE:
     case M.MMUEXT_PIN_L2_TABLE:
     case M.MMUEXT_PIN_L3_TABLE:
     case M.MMUEXT_PIN_L4_TABLE:
-      return pin(domain, owner, op[0]! + 1, frameAt(2));
+      return pin(target, op[0]! + 1, frameAt(2));
     case M.MMUEXT_UNPIN_TABLE:
-      return unpin(domain, owner, frameAt(2));
+      return unpin(target, frameAt(2));
     case M.MMUEXT_NEW_BASEPTR:
-      return isOwn ? installBase(vcpu, frameAt(2)) : -EPERM;
+      return isOwn ? newBase(vcpu, frameAt(2), compat ? PGT_l3_page_table : PGT_l4_page_table) : -EPERM;
     case M.MMUEXT_NEW_USER_BASEPTR:
       if (compat) return -EINVAL;
-      return isOwn ? installUserBase(vcpu, frameAt(2)) : -EPERM;
+      return isOwn ? newUserBase(vcpu, frameAt(2)) : -EPERM;
     case M.MMUEXT_TLB_FLUSH_LOCAL:
       if (!isOwn) return -EPERM;
       flushVcpu(vcpu);
@@ -130,9 +150,9 @@ function operate(vcpu: Vcpu, owner: number, compat: boolean): number {
       return 0;
     }
     case M.MMUEXT_CLEAR_PAGE:
-      return clearPage(vcpu, owner, frameAt(2));
+      return clearPage(vcpu, target.domid, frameAt(2));
     case M.MMUEXT_COPY_PAGE:
-      return copyPage(vcpu, owner, frameAt(2), frameAt(4));
+      return copyPage(vcpu, target.domid, frameAt(2), frameAt(4));
     case M.MMUEXT_MARK_SUPER:
     case M.MMUEXT_UNMARK_SUPER:
       return -EOPNOTSUPP;
@@ -141,11 +161,27 @@ function operate(vcpu: Vcpu, owner: number, compat: boolean): number {
   }
 }
 
+function newBase(vcpu: Vcpu, mfn: number, type: number): number {
+  if (!validateAhead(vcpu.domain, mfn, type)) return RESTART;
+  const rc = installBase(vcpu, mfn);
+  forgetAhead(vcpu.domain, mfn);
+  return rc;
+}
+
+function newUserBase(vcpu: Vcpu, mfn: number): number {
+  if (mfn !== 0 && !validateAhead(vcpu.domain, mfn, PGT_l4_page_table)) return RESTART;
+  const rc = installUserBase(vcpu, mfn);
+  forgetAhead(vcpu.domain, mfn);
+  return rc;
+}
+
 /** Keeps a table validated without a user (a 32-bit guest has no L4: that is ignored). */
-function pin(caller: Domain, owner: number, type: number, mfn: number): number {
-  const { pageTypes: types } = caller.hypervisor;
-  if (type === 4 && caller.hypervisor.domain(owner)!.pv!.is32bit) return 0;
-  const rc = types.getPageAndType(mfn, owner, type);
+function pin(owner: Domain, type: number, mfn: number): number {
+  const { pageTypes: types } = owner.hypervisor;
+  if (type === PGT_l4_page_table && owner.pv!.is32bit) return 0;
+  if (!validateAhead(owner, mfn, type)) return RESTART;
+  const rc = types.getPageAndType(mfn, owner.domid, type);
+  forgetAhead(owner, mfn);
   if (rc !== 0) return rc;
   if ((types.flags[mfn]! & PGT_pinned) !== 0) {
     types.putPageAndType(mfn);
@@ -155,9 +191,9 @@ function pin(caller: Domain, owner: number, type: number, mfn: number): number {
   return 0;
 }
 
-function unpin(caller: Domain, owner: number, mfn: number): number {
-  const { pageTypes: types } = caller.hypervisor;
-  if (types.ownerOf(mfn) !== owner || (types.flags[mfn]! & PGT_pinned) === 0) return -EINVAL;
+function unpin(owner: Domain, mfn: number): number {
+  const { pageTypes: types } = owner.hypervisor;
+  if (types.ownerOf(mfn) !== owner.domid || (types.flags[mfn]! & PGT_pinned) === 0) return -EINVAL;
   types.flags[mfn]! &= ~PGT_pinned;
   types.putPageAndType(mfn);
   return 0;

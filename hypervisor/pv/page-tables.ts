@@ -45,7 +45,9 @@ import {
   SLOW_LO,
 } from "./pte.ts";
 
-const ENTRIES = 512;
+export const ENTRIES = 512;
+/** Entries that a hypercall validates or gives up before it lets events in. */
+const ENTRIES_AT_ONCE: number = 16 * ENTRIES;
 /** The frame of an entry whose address bits are all ones: INVALID_MFN, which is refused in another way than a device's. */
 const INVALID_FRAME = 0xfffff;
 
@@ -203,11 +205,44 @@ export class PageTables implements TableRules {
     }
   }
 
-  demote(domid: number, mfn: number, type: number, pae: number): void {
-    const domain = this.hv.domains.get(domid)!;
-    this.entriesDone += ENTRIES;
-    if (type === PGT_l1_page_table) this.putL1Entries(mfn, ENTRIES, domid);
-    else this.putEntriesAbove(domain, mfn, type, ENTRIES, pae);
+  /** The hypercall that runs has done as much as it may at once: it is to be continued. */
+  get isTired(): boolean {
+    return this.entriesDone >= ENTRIES_AT_ONCE;
+  }
+
+  abandon(domid: number, mfn: number): void {
+    this.hv.domains.get(domid)!.pv!.abandoned.push(mfn);
+  }
+
+  /**
+   * Goes on taking the domain's abandoned tables apart (put_old_guest_table).
+   * @param all not just as long as the running hypercall may
+   * @returns true if none is left
+   */
+  takeApart(domain: Domain, all = false): boolean {
+    if (domain.pv === null) return true;
+    const { abandoned } = domain.pv;
+    while (abandoned.length > 0) {
+      if (!all && this.isTired) return false;
+      const mfn = abandoned.at(-1)!;
+      this.giveUp(domain, mfn);
+      if (abandoned.at(-1) !== mfn) continue;
+      abandoned.pop();
+      this.types.dismantled(mfn);
+    }
+    return true;
+  }
+
+  /** Gives up the entries that a table has left, from the last one on, until one of them abandons a table in its turn. */
+  giveUp(domain: Domain, mfn: number): void {
+    const { left, types, flags } = this.types;
+    const type = types[mfn]!;
+    const before = left[mfn]!;
+    if (type === PGT_l1_page_table) {
+      this.putL1Entries(mfn, before, domain.domid);
+      left[mfn] = 0;
+    } else left[mfn] = this.putEntriesAbove(domain, mfn, type, before, flags[mfn]! & PGT_pae_xen_l2);
+    this.entriesDone += before - left[mfn]!;
   }
 
   private promoteL1(domain: Domain, mfn: number): number {
@@ -238,7 +273,7 @@ export class PageTables implements TableRules {
   }
 
   /** A slot of the table that is the guest's (is_guest_l2_slot, is_guest_l4_slot). */
-  private isGuestSlot(is32: boolean, type: number, slot: number, pae: number): boolean {
+  isGuestSlot(is32: boolean, type: number, slot: number, pae: number): boolean {
     if (type === PGT_l4_page_table) return is32 ? slot === 0 : slot < FIRST_XEN_SLOT || slot > LAST_XEN_SLOT;
     return type !== PGT_l2_page_table || pae === 0 || slot < COMPAT_L2_FIRST_XEN_SLOT;
   }
@@ -258,7 +293,7 @@ export class PageTables implements TableRules {
       else if ((lo & PTE_P) === 0) continue;
       else rc = this.getAbove(lo, i32[at + 1]!, mfn, type, domain);
       if (rc !== 0) {
-        this.putEntriesAbove(domain, mfn, type, i, pae);
+        for (let n = i; n > 0; ) n = this.putEntriesAbove(domain, mfn, type, n, pae);
         return rc;
       }
       const newLo = this.adjustAbove(lo, type, is32);
@@ -281,10 +316,14 @@ export class PageTables implements TableRules {
     return -EINVAL;
   }
 
-  /** Gives up the first `count` entries of a table; those of a PAE L3 get back the form that the guest knows (unadjust_guest_l3e). */
-  private putEntriesAbove(domain: Domain, mfn: number, type: number, count: number, pae: number): void {
+  /**
+   * Gives up the first `count` entries of a table, from the last of them on, until one abandons a table; those of a PAE L3 get back the
+   * form that the guest knows (unadjust_guest_l3e). @returns how many are left
+   */
+  private putEntriesAbove(domain: Domain, mfn: number, type: number, count: number, pae: number): number {
     const { i32 } = this;
-    const is32 = domain.pv!.is32bit;
+    const { is32bit: is32, abandoned } = domain.pv!;
+    const before = abandoned.length;
     const isPaeL3 = is32 && type === PGT_l3_page_table;
     const first = this.table(mfn);
     for (let i = count - 1; i >= 0; i--) {
@@ -294,7 +333,9 @@ export class PageTables implements TableRules {
       if ((lo & PTE_P) === 0) continue;
       this.putAbove(lo, mfn);
       if (isPaeL3) this.store(at, lo & ~(PTE_US | PTE_RW | PTE_A), i32[at + 1]!);
+      if (abandoned.length !== before) return i;
     }
+    return 0;
   }
 
   // --- changes -----------------------------------------------------------------------------------

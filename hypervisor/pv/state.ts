@@ -27,6 +27,10 @@ export class PvDomain {
   rtcIndex = 0;
   /** Page that PHYSDEVOP_pirq_eoi_gmfn has named, with a reference; -1 none. */
   pirqEoiMfn = -1;
+  /** Page tables that have lost their last use and still hold what their entries lead to; the last one is taken apart first. */
+  readonly abandoned: number[] = [];
+  /** Tables that have been validated for one that is to be (validate-ahead.ts), with a use and a reference each: by that one's frame. */
+  readonly ahead: Map<number, number[]> = new Map();
   /** Numbers that PHYSDEVOP_get_free_pirq has given out. */
   readonly pirqs: Set<number> = new Set();
 

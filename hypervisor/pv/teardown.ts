@@ -4,12 +4,13 @@ import {
   PGT_l2_page_table,
   PGT_l3_page_table,
   PGT_l4_page_table,
-  PGT_pae_xen_l2,
   PGT_pinned,
   PGT_validated,
 } from "../memory/page-types.ts";
 import { dropBases } from "./base-table.ts";
 import { destroyLdt } from "./ldt.ts";
+import { ENTRIES } from "./page-tables.ts";
+import { forgetAhead } from "./validate-ahead.ts";
 
 /** Gives up all references that the domain's vcpus and tables hold. None of its vcpus runs again. */
 export function relinquishTables(domain: Domain): void {
@@ -28,12 +29,18 @@ export function relinquishTables(domain: Domain): void {
     types.flags[mfn]! &= ~PGT_pinned;
     types.putPageAndType(mfn);
   }
+  for (const mfn of [...domain.pv!.ahead.keys()]) forgetAhead(domain, mfn);
+  pageTables.takeApart(domain, true);
   // Tables of one level that lead to each other keep each other: they are taken apart from the top.
   for (const type of [PGT_l4_page_table, PGT_l3_page_table, PGT_l2_page_table]) {
     for (const mfn of frames) {
       if (!types.is(mfn, type)) continue;
       types.flags[mfn]! &= ~PGT_validated;
-      pageTables.demote(domain.domid, mfn, type, types.flags[mfn]! & PGT_pae_xen_l2);
+      types.left[mfn] = ENTRIES;
+      while (types.left[mfn] > 0) {
+        pageTables.giveUp(domain, mfn);
+        pageTables.takeApart(domain, true);
+      }
     }
   }
   pageTables.takeWork();

@@ -183,6 +183,7 @@ export function initialisePvVcpu(target: Vcpu, view: DataView): number {
     updateMode(target.core);
   }
   before?.activate();
+  domain.hypervisor.pageTables.takeApart(domain, true);
   if (rc !== 0) return rc;
   target.isInitialised = true;
   if (c.flags & VGCF_online) target.pauseFlags &= ~VPF_DOWN;

@@ -41,6 +41,8 @@ export class PvCaller {
   readonly mfns: number[] = [];
   /** hypercalls of the last `call` until it was done. */
   pieces = 0;
+  /** Called when a call is to be continued; false gives it up. */
+  onPiece: (args: Int32Array) => boolean = () => true;
 
   constructor(machine: Pick<FakeMachine, "hv">, options: Partial<DomainOptions> = {}, pages = 128) {
     this.hv = machine.hv;
@@ -123,7 +125,7 @@ export class PvCaller {
     this.vcpu.core.activate();
     for (this.pieces = 1; ; this.pieces++) {
       const rc = callPvHypercall(this.vcpu, number, args, this.domain.pv!.is32bit);
-      if (rc !== RESTART) return rc;
+      if (rc !== RESTART || !this.onPiece(args)) return rc;
     }
   }
 
