@@ -1,14 +1,16 @@
 /** The interpreter's side of the micro-op emitters: operands are read from the record at local PC at run time. */
 import * as A from "../arena.ts";
-import { MEM, OP } from "../emit/assembler.ts";
+import { type FunctionType, MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber } from "../emit/emit-move.ts";
 import { type Access, Emitter, type Field, I32, I64, IMPORT_HELPER, type Scratch, V128 } from "../emit/emitter.ts";
 import * as U from "../uops/uop.ts";
 import { MISS_FUNCTIONS, SLOW } from "./misses.ts";
 import { WALK } from "./walk.ts";
 
-/** Index of the first function of emit/shared.ts in the interpreter's module (generate.ts). */
-export const SHARED: number = WALK + MISS_FUNCTIONS;
+/** Indices in the interpreter's module (generate.ts): the functions of fast-events.ts, `run`, and the first of emit/shared.ts. */
+export const FAULTED: number = WALK + MISS_FUNCTIONS;
+export const IRET: number = FAULTED + 1;
+export const SHARED: number = IRET + 2;
 const FIELD_OFFSET = { d: 2, a: 3, b: 4, s: 5 } as const;
 const LOADS = [MEM.i64_load8_u, MEM.i64_load16_u, MEM.i64_load32_u, MEM.i64_load];
 const STORES = [MEM.i64_store8, MEM.i64_store16, MEM.i64_store32, MEM.i64_store];
@@ -31,6 +33,8 @@ export const T = 12;
 export const LIN = 13;
 const V = 14;
 export const LOCAL_TYPES: readonly number[] = [I32, I32, I32, I32, I32, I32, I64, I64, I64, I64, I64, I64, I64, V128];
+/** Type of the functions that have them. */
+export const RUN_TYPE: FunctionType = { params: [I32], results: [I32] };
 export const SCRATCH: Scratch = { x: X, y: Y, r: R, t: T, lin: LIN, v: V, ent: ENT, st: ST, i: I };
 
 export class InterpreterEmitter extends Emitter {

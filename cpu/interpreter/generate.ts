@@ -21,6 +21,7 @@ import {
   BLOCK,
   CTX,
   ENT,
+  FAULTED,
   I,
   InterpreterEmitter,
   LIN,
@@ -28,6 +29,7 @@ import {
   LOCAL_TYPES,
   PC,
   RIPL,
+  RUN_TYPE,
   SCRATCH,
   SHARED,
   ST,
@@ -35,12 +37,11 @@ import {
   X,
   Y,
 } from "./emitter.ts";
+import { eventFunctions } from "./fast-events.ts";
 import { fetchEntry, stamp } from "./fetch-tlb.ts";
 import { FETCH, missFunctions } from "./misses.ts";
 import { pvSyscallCode } from "./pv-ends.ts";
 import { CHAIN, reload, storeRip, terminals } from "./terminals.ts";
-
-const RUN_TYPE: FunctionType = { params: [I32], results: [I32] };
 
 export const RUN_MISS = 5;
 /**
@@ -247,6 +248,7 @@ function jumpEntry(w: Assembler): void {
   w.set(ENT);
 }
 
+const INTERPRET: number = IMPORTS.length;
 const SETTLE: number = IMPORTS.length + 3;
 const LINKED: number = IMPORTS.length + 4;
 
@@ -387,6 +389,38 @@ function linkedCode(): Uint8Array {
   return w.bytes.slice(0, w.length);
 }
 
+/** run(block): as `interpret`, and goes on at the handler of a page fault that is delivered in place. */
+function runCode(): Uint8Array {
+  const w = new Assembler();
+  const status = 1;
+  const again = w.loop();
+  w.get(BLOCK);
+  w.call(INTERPRET);
+  w.tee(status);
+  w.i32(U.H_FAULT);
+  w.op(OP.i32_eq);
+  w.if();
+  w.i32(0);
+  w.call(FAULTED);
+  w.if();
+  w.i32(0);
+  w.set(BLOCK);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.REMAINING);
+  w.i32(0);
+  w.op(OP.i32_gt_s);
+  w.brIf(again);
+  w.i32(0);
+  w.op(OP.return);
+  w.end();
+  w.end();
+  w.get(status);
+  w.op(OP.return);
+  w.end();
+  w.op(OP.unreachable);
+  return w.bytes.slice(0, w.length);
+}
+
 /**
  * @param sampled calls of translated code are counted down in A.SAMPLE (link.ts)
  * @returns the bytes of the interpreter's module
@@ -448,13 +482,15 @@ export function generateInterpreter(sampled = false): Uint8Array {
     A.FIXED_PAGES,
     IMPORTS,
     [
-      { name: "run", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length), hints: w.hints },
+      { name: "interpret", type: RUN_TYPE, locals: LOCAL_TYPES, code: w.bytes.slice(0, w.length), hints: w.hints },
       { name: "chain", type: RUN_TYPE, locals: LOCAL_TYPES, code: chainCode() },
       { name: "pvSyscall", type: RUN_TYPE, locals: LOCAL_TYPES, ...pvSyscallCode() },
       // A local more, where the others have their parameter.
       { name: "settle", type: { params: [], results: [] }, locals: [I32, ...LOCAL_TYPES], code: settleCode() },
       { name: "linked", type: RUN_TYPE, locals: LOCAL_TYPES, code: linkedCode() },
       ...missFunctions(),
+      ...eventFunctions(),
+      { name: "run", type: RUN_TYPE, locals: [I32], code: runCode() },
       ...sharedFunctions(SHARED),
     ],
     true,

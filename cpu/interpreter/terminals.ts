@@ -5,7 +5,7 @@ import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber, push } from "../emit/emit-move.ts";
 import { type Emitter, IMPORT_HELPER, IMPORTS } from "../emit/emitter.ts";
 import * as U from "../uops/uop.ts";
-import { BLOCK, CTX, I, type InterpreterEmitter, LIN, LINK, PC, RIPL, ST, T, TLB, Y } from "./emitter.ts";
+import { BLOCK, CTX, I, type InterpreterEmitter, IRET, LIN, LINK, PC, RIPL, ST, T, TLB, Y } from "./emitter.ts";
 import { fastAc, fastSti, fastSyscall, fastSysret } from "./fast-ends.ts";
 
 /** Indices of the module's own functions behind `run`. */
@@ -342,21 +342,26 @@ export function terminals(): Map<number, EmitTerminal> {
     };
   };
   table.set(U.U_SYSCALL_END, fast(fastSyscall, false));
-  table.set(U.U_PV_SYSCALL_END, (e, enter) => {
-    const { w } = e;
-    straightOn(w);
-    storeRip(w);
-    w.i32(0);
-    w.call(PV_SYSCALL);
-    w.if();
-    reload(w);
-    w.i32(0);
-    w.mem(MEM.i64_load, A.RIP);
-    w.set(RIPL);
-    goTo(w, enter);
-    w.end();
-    helperEnd(e, enter);
-  });
+  /** `target`: a function of the module that does it and says where RIP is, or does nothing. */
+  const called = (target: number): EmitTerminal => {
+    return (e, enter) => {
+      const { w } = e;
+      straightOn(w);
+      storeRip(w);
+      w.i32(0);
+      w.call(target);
+      w.if();
+      reload(w);
+      w.i32(0);
+      w.mem(MEM.i64_load, A.RIP);
+      w.set(RIPL);
+      goTo(w, enter);
+      w.end();
+      helperEnd(e, enter);
+    };
+  };
+  table.set(U.U_PV_SYSCALL_END, called(PV_SYSCALL));
+  table.set(U.U_IRET_END, called(IRET));
   table.set(U.U_SYSRET_END, fast(fastSysret, false));
   table.set(U.U_STI_END, fast(fastSti, true));
   table.set(

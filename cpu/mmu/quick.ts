@@ -4,7 +4,7 @@
  * reference, are walker.ts's.
  */
 import { WALK, WALK_NESTED_AT, WALK_RESERVED } from "../arena.ts";
-import { type Core, NESTED_EPT, NESTED_NONE } from "../core.ts";
+import { type Core, DELIVERY_NATIVE, DELIVERY_NONROOT, NESTED_EPT, NESTED_NONE, VEC_PF } from "../core.ts";
 import { claimCaches } from "./nested.ts";
 import { PAGING_LONG } from "./state.ts";
 import { reservedHigh } from "./walker.ts";
@@ -16,12 +16,14 @@ export const WALK_SMEP = 4;
 export const WALK_NESTED = 8;
 /** Accesses to paging structures count as writes in the second level. */
 export const WALK_NESTED_AD = 16;
+/** Page faults go through the guest's IDT (interpreter/fast-events.ts). */
+export const WALK_FAULTS = 32;
 
 /** To be called where the active core's paging, its debug registers, its checks for alignment or its controls may have changed. */
 export function describeWalks(core: Core): void {
   const m = core.mmu;
   const i = core.i32;
-  const { nestedFormat, nestedAccessedDirty } = core.controls;
+  const { nestedFormat, nestedAccessedDirty, delivery, exceptionBitmap } = core.controls;
   if (m.paging !== PAGING_LONG || m.watching || m.alignCheck) {
     i[WALK >>> 2] = 0;
     return;
@@ -29,6 +31,8 @@ export function describeWalks(core: Core): void {
   let walk = WALK_ON;
   if (m.wp) walk |= WALK_WP;
   if (m.smep) walk |= WALK_SMEP;
+  if (delivery === DELIVERY_NATIVE || (delivery === DELIVERY_NONROOT && !((exceptionBitmap >>> VEC_PF) & 1)))
+    walk |= WALK_FAULTS;
   if (nestedFormat !== NESTED_NONE) {
     claimCaches(core);
     walk |= WALK_NESTED;

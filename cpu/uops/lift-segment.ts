@@ -125,7 +125,11 @@ define((b, ins) => {
   const release = ins.kind[0] === OP_IMM ? ins.immLo & 0xffff : 0;
   b.helperEnd(HELPER_RETF, ins.opSize, 0, 0, ins.length, release);
 }, MN.MN_RETF);
-simple(MN.MN_IRET, "IRET", (core, length, size) => iret(core, size, length));
+const HELPER_IRET: number = defineHelper("IRET", (core, u) => iret(core, fieldD(core, u), lengthOf(core, u)));
+define((b, ins) => {
+  const fast = mayBeFast(b) && ins.opSize === 8;
+  b.terminal(fast ? U.U_IRET_END : U.U_HELPER_END, ins.opSize, 0, 0, ins.length, 0, HELPER_IRET);
+}, MN.MN_IRET);
 const HELPER_SYSCALL: number = defineHelper("SYSCALL", (core, u) => syscall(core, lengthOf(core, u)));
 const HELPER_SYSRET: number = defineHelper("SYSRET", (core, u) => sysret(core, fieldD(core, u)));
 define((b, ins) => {

@@ -463,6 +463,8 @@ export const U_HELPER_END: number = take(1);
 /** The same for helpers whose usual case the interpreter does in place (interpreter/fast-ends.ts); 64-bit NONROOT code but for STI. */
 export const U_SYSCALL_END: number = take(1);
 export const U_SYSRET_END: number = take(1);
+/** IRETQ: interpreter/fast-events.ts. */
+export const U_IRET_END: number = take(1);
 export const U_STI_END: number = take(1);
 export const U_STAC_END: number = take(1);
 export const U_CLAC_END: number = take(1);
