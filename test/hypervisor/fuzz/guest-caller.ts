@@ -16,6 +16,7 @@ import {
   HYPERVISOR_sched_op_compat,
   HYPERVISOR_vm_assist,
   HYPERVISOR_xen_version,
+  NR_HYPERCALLS,
 } from "../../../hypervisor/abi/hypercall.ts";
 import type { DomainOptions } from "../../../hypervisor/domain/domain.ts";
 import { VPF_BLOCKED } from "../../../hypervisor/domain/vcpu.ts";
@@ -205,6 +206,8 @@ export class GuestCaller extends PvCaller {
     const settings = this.settled ? [] : this.settings();
     const isNested = number !== HYPERVISOR_multicall && this.random.below(5) === 0;
     const call = isNested ? this.multicall(number, args) : this.hypercall(number, args);
+    const counts = this.domain.hypercallCounts;
+    const made = counts[Math.min(number, NR_HYPERCALLS)]!;
     const endings = this.run([...settings, ...before, call, ...after]);
     this.settled = !SETTINGS.has(number);
     const { result: answer, vector } = endings[settings.length + before.length]!;
@@ -213,8 +216,8 @@ export class GuestCaller extends PvCaller {
     const mayShutDown = number === HYPERVISOR_sched_op || number === HYPERVISOR_sched_op_compat;
     if (this.domain.isShutDown && mayShutDown && args[0] === 2n) this.note(number, args, 0);
     if (this.isOver) return vector < 0 && !mayShutDown ? -1 : 0;
-    // A kernel that has written into its own program, say.
-    if (vector !== DONE && vector !== UD) return -EFAULT;
+    // A kernel that has written into its own program, or its hypercall page, say.
+    if ((vector !== DONE && vector !== UD) || counts[Math.min(number, NR_HYPERCALLS)] === made) return -EFAULT;
     this.note(number, args, result);
     return result;
   }

@@ -12,10 +12,15 @@ const CYCLES = 200_000;
 /** Rounds that all engines do, and cycles of each. */
 const COMPARED = { rounds: 6, cycles: 30_000 } as const;
 
-it.each(["intel", "amd"] as const)(
-  "on %s's processor",
-  (cpu) => {
-    const storm = new PvStorm(new Random(SEED), cpu);
+it.each([
+  ["intel", false],
+  ["amd", false],
+  ["intel", true],
+  ["amd", true],
+] as const)(
+  "on %s's processor, 32 bits: %s",
+  (cpu, is32) => {
+    const storm = new PvStorm(new Random(SEED), cpu, undefined, is32);
     for (let n = 0; n < ROUNDS; n++) {
       storm.round(CYCLES);
       expect(storm.audit()).toEqual([]);
@@ -28,12 +33,17 @@ it.each(["intel", "amd"] as const)(
   3_600_000,
 );
 
-it("in all engines alike", () => {
-  const all = [makeInterpreter, makeTranslator, makeReference].map((r) => new PvStorm(new Random(SEED), "intel", r));
-  for (let n = 0; n < COMPARED.rounds; n++) {
-    for (const storm of all) storm.round(COMPARED.cycles);
-    const [interpreted, translated, evaluated] = all.map((storm) => storm.state());
-    expect(translated).toEqual(interpreted);
-    expect(evaluated).toEqual(interpreted);
-  }
-}, 600_000);
+it.each([false, true])(
+  "in all engines alike, 32 bits: %s",
+  (is32) => {
+    const runners = [makeInterpreter, makeTranslator, makeReference];
+    const all = runners.map((runner) => new PvStorm(new Random(SEED), "intel", runner, is32));
+    for (let n = 0; n < COMPARED.rounds; n++) {
+      for (const storm of all) storm.round(COMPARED.cycles);
+      const [interpreted, translated, evaluated] = all.map((storm) => storm.state());
+      expect(translated).toEqual(interpreted);
+      expect(evaluated).toEqual(interpreted);
+    }
+  },
+  600_000,
+);

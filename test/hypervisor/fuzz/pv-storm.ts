@@ -1,5 +1,5 @@
 /**
- * A 64-bit PV domain with two vcpus that run random code at the same time, in the kernel and in user mode: each writes to the page tables, lists
+ * A PV domain of 64 or 32 bits with two vcpus that run random code at the same time, in the kernel and in user mode: each writes to the page tables, lists
  * and descriptors that the other is using, by every kind of store, and makes hypercalls with arguments that are half right. Nothing waits for
  * anything, so that what is checked changes while it is used. A second domain shares the machine, grants a page, and must not be touched.
  */
@@ -18,6 +18,7 @@ import { runMachine } from "../../../hypervisor/run.ts";
 import type { Random } from "../../support/random.ts";
 import { MIB } from "../fake-machine.ts";
 import { A, L1, L2, L3, L4, P, PvCaller, RO, RW, RWX, US } from "../pv/pv-caller.ts";
+import { NUMBERS, RAX, RDI, RSP, STACK_STORES, STORES, type StormAbi, SYSTEM, stormAbi } from "./storm-code.ts";
 
 const PAGES = 128;
 /** Pages of the storming domain. */
@@ -37,150 +38,9 @@ const DESCRIPTORS = { first: 105, count: 3 } as const;
 const WINDOW = 200;
 const WINDOWS = 200;
 const SNIPPETS = 24;
-
-const le = (value: bigint, size: number): number[] =>
-  Array.from({ length: size }, (_, n) => Number((BigInt.asUintN(64, value) >> BigInt(8 * n)) & 0xffn));
-/** mov $value, %reg */
-const load = (reg: number, value: bigint): number[] => [reg < 8 ? 0x48 : 0x49, 0xb8 | (reg & 7), ...le(value, 8)];
-const RAX = 0;
-const RSP = 4;
-const RDI = 7;
-/** RDI RSI RDX R10 R8 R9 */
-const ARGUMENTS = [7, 6, 2, 10, 8, 9] as const;
-const SYSCALL = [0x0f, 0x05] as const;
-
-/** Stores and read-modify-writes at (%rdi), of RAX, RDX, RCX, RBX, XMM0. */
-const STORES: readonly (readonly number[])[] = [
-  [0x88, 0x07],
-  [0x66, 0x89, 0x07],
-  [0x89, 0x07],
-  [0x89, 0x47, 0x04],
-  [0x48, 0x89, 0x07],
-  [0x48, 0x89, 0x47, 0x03],
-  [0x48, 0x87, 0x07],
-  [0xf0, 0x0f, 0xc1, 0x07],
-  [0xf0, 0x48, 0x0f, 0xc1, 0x07],
-  [0xf0, 0x48, 0x0f, 0xb1, 0x17],
-  [0x48, 0x8b, 0x07, 0xf0, 0x48, 0x0f, 0xb1, 0x17],
-  [0x8b, 0x07, 0x8b, 0x57, 0x04, 0xf0, 0x0f, 0xc7, 0x0f],
-  [0x48, 0x8b, 0x07, 0x48, 0x8b, 0x57, 0x08, 0xf0, 0x48, 0x0f, 0xc7, 0x0f],
-  [0xf0, 0x48, 0x21, 0x07],
-  [0xf0, 0x48, 0x09, 0x07],
-  [0x48, 0x31, 0x07],
-  [0x48, 0x83, 0x27, 0xfd],
-  [0x48, 0x83, 0x0f, 0x02],
-  [0x48, 0x83, 0x27, 0xfe],
-  [0x48, 0x83, 0x0f, 0x01],
-  [0x80, 0x0f, 0x80],
-  [0x48, 0xff, 0x07],
-  [0x48, 0xf7, 0x17],
-  [0x48, 0xf7, 0x1f],
-  [0xf0, 0x48, 0x0f, 0xba, 0x2f, 0x01],
-  [0xf0, 0x48, 0x0f, 0xba, 0x37, 0x00],
-  [0xf0, 0x48, 0x0f, 0xba, 0x3f, 0x3f],
-  [0x48, 0xab],
-  [0xab, 0xab],
-  [0xaa],
-  [0xb9, 0x04, 0, 0, 0, 0xf3, 0x48, 0xab],
-  [0xb9, 0x04, 0, 0, 0, 0xf3, 0x48, 0xa5],
-  [0x48, 0xa5],
-  [0x0f, 0x90, 0x07],
-  [0x48, 0xd1, 0x27],
-  [0x48, 0xc1, 0x0f, 0x0c],
-  [0x48, 0x0f, 0xa4, 0x17, 0x0c],
-  [0x48, 0x0f, 0xc3, 0x07],
-  [0x48, 0x0f, 0x38, 0xf1, 0x07],
-  [0xff, 0x37, 0x8f, 0x07],
-  [0x8f, 0x07],
-  [0x0f, 0x11, 0x07],
-  [0x0f, 0x29, 0x07],
-  [0x66, 0x0f, 0xd6, 0x07],
-  [0x0f, 0x7f, 0x07],
-  [0xdd, 0x1f],
-  [0xdb, 0x3f],
-  [0xdf, 0x3f],
-  [0xd9, 0x37],
-  [0x0f, 0xae, 0x07],
-  [0x0f, 0xae, 0x1f],
-  [0x8c, 0x07],
-  [0x0f, 0x01, 0x07],
-  [0x0f, 0x00, 0x0f],
-  [0x48, 0x8b, 0x07],
-  [0x48, 0x8b, 0x47, 0xfd],
-  [0x0f, 0x10, 0x07],
-  [0xff, 0x27],
-  [0xff, 0x2f],
-  [0x48, 0xff, 0x2f],
-  [0x0f, 0xb2, 0x07],
-  [0x0f, 0xae, 0x3f],
-  [0x0f, 0x18, 0x0f],
-  [0x0f, 0x01, 0x3f],
-];
-
-/** The same with the stack there: the next fault often ends the domain. */
-const STACK_STORES: readonly (readonly number[])[] = [
-  [0x48, 0x89, 0xfc, 0x50],
-  [0x48, 0x89, 0xfc, 0x48, 0x83, 0xc4, 0x08, 0x50],
-  [0x48, 0x89, 0xfc, 0x9c],
-  [0x48, 0x89, 0xfc, 0xe8, 0, 0, 0, 0],
-  [0x48, 0x89, 0xfc, 0xc8, 0x20, 0, 0x02],
-];
-
-/** Instructions of the system, of RAX, RCX and RDX. */
-const SYSTEM: readonly (readonly number[])[] = [
-  [0x0f, 0x22, 0xd8],
-  [0x0f, 0x20, 0xd8],
-  [0x0f, 0x22, 0xe0],
-  [0x0f, 0x20, 0xe0],
-  [0x0f, 0x22, 0xc0],
-  [0x0f, 0x20, 0xc0],
-  [0x0f, 0x06],
-  [0x0f, 0x23, 0xf8],
-  [0x0f, 0x23, 0xc0],
-  [0x0f, 0x21, 0xf0],
-  [0x8e, 0xc0],
-  [0x8e, 0xe8],
-  [0x8e, 0xe0],
-  [0x8e, 0xd0],
-  [0x50, 0x9d],
-  [0x0f, 0x30],
-  [0x0f, 0x32],
-  [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2],
-  [0x0f, 0xa2],
-  [0x0f, 0x01, 0xd1],
-  [0x0f, 0x01, 0xd0],
-  [0x0f, 0x01, 0xf8],
-  [0x48, 0x0f, 0x07],
-  [0xcf],
-  [0x48, 0xcf],
-  [0x48, 0xcb],
-  [0x0f, 0x34],
-  [0x0f, 0x35],
-  [0xcd, 0x80],
-  [0xcd, 0x82],
-  [0xcd, 0x20],
-  [0xcc],
-  [0xf1],
-  [0xfb],
-  [0xfa],
-  [0xec],
-  [0xef],
-  [0x6d],
-  [0xf3, 0x6e],
-  [0xf3, 0x48, 0x0f, 0xae, 0xd8],
-  [0xf3, 0x48, 0x0f, 0xae, 0xd0],
-  [0x0f, 0x00, 0xd8],
-  [0x0f, 0x00, 0xd0],
-  [0x0f, 0x02, 0xc0],
-  [0x0f, 0x03, 0xc0],
-  [0x0f, 0x00, 0xe0],
-];
-
-/** Hypercalls a snippet may make, the interesting ones more often. Never 29, which ends the domain: by its own pieces. */
-const NUMBERS = [
-  ...[2, 5, 8, 9, 10, 12, 13, 17, 20, 21, 22, 24, 25, 28, 32, 33, 34, 18, 35, 40],
-  ...[1, 1, 1, 1, 26, 26, 26, 26, 14, 14, 14, 14, 13, 13, 12, 20, 24],
-] as const;
+/** Bytes in front of each. */
+const PROLOGUE = 32;
+const NOP = 0x90;
 
 export class PvStorm {
   readonly hv: Hypervisor;
@@ -191,9 +51,16 @@ export class PvStorm {
   private guest: PvCaller | null = null;
   private readonly victim: PvCaller;
   private readonly secret: string;
+  private readonly abi: StormAbi;
 
-  constructor(random: Random, cpu: "intel" | "amd", runner?: (engine: Engine | null, core: Core) => BlockRunner) {
+  constructor(
+    random: Random,
+    cpu: "intel" | "amd",
+    runner?: (engine: Engine | null, core: Core) => BlockRunner,
+    is32 = false,
+  ) {
     this.random = random;
+    this.abi = stormAbi(is32);
     let engine: Engine | null = null;
     this.hv = new Hypervisor({
       arena: new Arena(64 * MIB),
@@ -219,13 +86,14 @@ export class PvStorm {
   private renew(): void {
     this.finish();
     for (const [domid, domain] of this.hv.domains) if (domain.isDying) this.hv.domains.delete(domid);
-    const p = new PvCaller({ hv: this.hv }, { maxPages: 200 }, PAGES);
+    const p = new PvCaller({ hv: this.hv }, { maxPages: 200, type: this.abi.is32 ? "pv32" : "pv" }, PAGES);
     grantsOf(p.domain)!.table.grow(1);
     this.guest = p;
     this.domains++;
     const { memory } = this.hv;
-    memory.write(memory.frame(p.mfn(HYPERCALLS)), pvHypercallPage(false));
-    p.put(USER_L4, 0, p.entry(L3, RWX));
+    memory.write(memory.frame(p.mfn(HYPERCALLS)), pvHypercallPage(this.abi.is32));
+    // In 32 bits it is nothing that could be a table.
+    if (!this.abi.is32) p.put(USER_L4, 0, p.entry(L3, RWX));
     for (let n = 0; n < TABLES.count; n++) {
       const page = TABLES.first + n;
       p.protectAny(page);
@@ -233,35 +101,33 @@ export class PvStorm {
     }
     for (const page of [USER_L4, ...Array.from({ length: DESCRIPTORS.count }, (_, n) => DESCRIPTORS.first + n)])
       p.protectAny(page);
-    p.ext(15, p.mfn(USER_L4));
+    if (!this.abi.is32) p.ext(15, p.mfn(USER_L4));
+    const { long, load, kernelCs, kernelSs, context } = this.abi;
+    const trap = (page: number, offset: number, n: number, flags: number, where: bigint): void => {
+      this.putLong(page, offset, BigInt(n) | (BigInt(flags) << 8n) | (kernelCs << 16n));
+      this.putLong(page, offset + long, where);
+    };
     [0, 1].forEach((v) => {
       // mov $stack, %rsp; jmp *next
       const handler = [...load(RSP, p.at(STACKS[v]!, 4096)), ...load(RAX, p.at(NEXT, 8 * v)), 0xff, 0x20];
       memory.write(memory.frame(p.mfn(HANDLERS[v]!)), Uint8Array.from(handler));
-      const traps = memory.frame(p.mfn(TRAPS + v));
-      for (let n = 0; n < 20; n++) {
-        memory.write64(traps + 16 * n, BigInt(n) | (BigInt(this.random.below(8)) << 8n) | (0xe033n << 16n));
-        memory.write64(traps + 16 * n + 8, p.at(HANDLERS[v]!));
-      }
-      memory.write64(traps + 16 * 20, 0x80n | (3n << 8n) | (0xe033n << 16n));
-      memory.write64(traps + 16 * 20 + 8, p.at(HANDLERS[v]!));
+      for (let n = 0; n < 20; n++) trap(TRAPS + v, 2 * long * n, n, this.random.below(8), p.at(HANDLERS[v]!));
+      trap(TRAPS + v, 2 * long * 20, 0x80, 3, p.at(HANDLERS[v]!));
     });
-    const put = (offset: number, value: bigint): void => p.put(CONTEXT + (offset >>> 12), (offset & 0xfff) / 8, value);
+    const put = (offset: number, value: bigint): void => this.putLong(CONTEXT, offset, value);
     put(512, 4n | 0x20n);
-    put(520 + 128, p.at(CODE[1]));
-    put(520 + 136, 0xe033n);
-    put(520 + 144, 0x202n);
-    put(520 + 152, p.at(STACKS[1], 4096));
-    put(520 + 160, 0xe02bn);
-    put(4984 + 24, BigInt(p.mfn(L4)) << 12n);
-    put(4984 + 8, BigInt(p.mfn(USER_L4)) << 12n);
-    put(4968, 0xe02bn);
-    put(4976, p.at(STACKS[1], 4096));
-    for (let n = 0; n < 3; n++) put(5112 + 8 * n, p.at(HANDLERS[1]));
-    for (let n = 0; n < 256; n++) {
-      put(720 + 16 * n, BigInt(n) | (7n << 8n) | (0xe033n << 16n));
-      put(720 + 16 * n + 8, p.at(HANDLERS[1]));
-    }
+    [p.at(CODE[1]), kernelCs, 0x202n, p.at(STACKS[1], 4096), kernelSs].forEach((value, n) => {
+      put(context.frame + long * n, value);
+    });
+    put(context.controls + long, this.abi.is32 ? 0n : BigInt(p.mfn(USER_L4)) << 12n);
+    put(context.controls + 3 * long, BigInt(p.mfn(this.abi.is32 ? L3 : L4)) << 12n);
+    put(context.stack, kernelSs);
+    put(context.stack + long, p.at(STACKS[1], 4096));
+    const handler = p.at(HANDLERS[1]);
+    (this.abi.is32 ? [kernelCs, handler, kernelCs, handler] : [handler, handler, handler]).forEach((value, n) => {
+      put(context.callbacks + long * n, value);
+    });
+    for (let n = 0; n < 256; n++) trap(CONTEXT, context.traps + 2 * long * n, n, 7, handler);
     if (p.call(24, 0, 1, p.at(CONTEXT)) !== 0) throw new Error("the second vcpu was refused");
     p.call(24, 1, 1, 0);
     this.setHandlers(0);
@@ -272,8 +138,23 @@ export class PvStorm {
   private setHandlers(v: number): void {
     const p = this.guest!;
     p.call(0, p.at(TRAPS + v));
-    p.call(3, 0xe02b, p.at(STACKS[v]!, 4096));
-    p.call(4, p.at(HANDLERS[v]!), p.at(HANDLERS[v]!), p.at(HANDLERS[v]!));
+    p.call(3, this.abi.kernelSs, p.at(STACKS[v]!, 4096));
+    p.call(4, ...this.callbacks(v));
+  }
+
+  /** Arguments of set_callbacks. */
+  private callbacks(v: number): bigint[] {
+    const handler = this.guest!.at(HANDLERS[v]!);
+    const { is32, kernelCs } = this.abi;
+    return is32 ? [kernelCs, handler, kernelCs, handler] : [handler, handler, handler];
+  }
+
+  /** Writes a long at byte `offset` behind the begin of page `page`. */
+  private putLong(page: number, offset: number, value: bigint): void {
+    const { memory } = this.hv;
+    const at = memory.frame(this.guest!.mfn(page + (offset >>> 12))) + (offset & 0xfff);
+    if (this.abi.is32) memory.write32(at, Number(BigInt.asUintN(32, value)));
+    else memory.write64(at, BigInt.asUintN(64, value));
   }
 
   // --- what the code is made of --------------------------------------------------------------------
@@ -336,15 +217,7 @@ export class PvStorm {
     const p = this.guest!;
     switch (r.below(16)) {
       case 0:
-        return r.pick([
-          0n,
-          1n << 63n,
-          0x7fff_ffff_fff8n,
-          0xffff_8000_0000_0000n,
-          0xffff_8200_0000_0000n,
-          0xffff_8800_0000_0000n,
-          0xffff_ffff_ffff_fffcn,
-        ]);
+        return r.pick(this.abi.edges);
       case 1:
         return r.bits(64);
       case 2:
@@ -380,8 +253,8 @@ export class PvStorm {
       case 4:
         return r.pick([
           0xe008n,
-          0xe02bn,
-          0xe033n,
+          this.abi.kernelCs,
+          this.abi.kernelSs,
           7n,
           15n,
           0xfff7n,
@@ -411,11 +284,11 @@ export class PvStorm {
     const shapes: Record<number, () => bigint[]> = {
       1: () => [list, this.count(), r.below(3) === 0 ? this.address() : 0n, domid],
       26: () => [list, this.count(), r.below(3) === 0 ? this.address() : 0n, domid],
-      14: () => [this.address(), this.entry(), r.pick([0n, 1n, 2n, 5n, 6n, list | 1n, list | 2n])],
-      22: () => [this.address(), this.entry(), r.pick([0n, 1n, 2n, 5n, 6n]), domid],
+      14: () => [this.address(), ...this.wide(this.entry()), r.pick([0n, 1n, 2n, 5n, 6n, list | 1n, list | 2n])],
+      22: () => [this.address(), ...this.wide(this.entry()), r.pick([0n, 1n, 2n, 5n, 6n]), domid],
       13: () => [r.below(16) === 0 ? list : list & ~0xfffn, BigInt(r.below(40))],
       2: () => [list, BigInt(r.pick([0, 1, 512, 513, 7168, 7169, 8192]))],
-      10: () => [(this.mfn() << 12n) | BigInt(8 * r.below(512)), r.bits(64)],
+      10: () => [...this.wide((this.mfn() << 12n) | BigInt(8 * r.below(512))), ...this.wide(r.bits(64))],
       12: () => [BigInt(r.below(30)) | (r.below(8) === 0 ? r.bits(32) : 0n), list],
       20: () => [BigInt(r.below(14)), list, BigInt(r.below(4))],
       24: () => [
@@ -430,6 +303,11 @@ export class PvStorm {
     return (
       shapes[number] ?? ((): bigint[] => Array.from({ length: 6 }, () => (r.below(3) === 0 ? list : this.value())))
     )();
+  }
+
+  /** A 64-bit argument: two of a 32-bit guest's. */
+  private wide(value: bigint): bigint[] {
+    return this.abi.is32 ? [value & 0xffff_ffffn, (value >> 32n) & 0xffff_ffffn] : [value];
   }
 
   /** Requests, operations and calls for lists. */
@@ -467,8 +345,10 @@ export class PvStorm {
           );
         else words.push(this.value());
       }
+      // Requests of mmu_update are of 64 bits for all.
       words.slice(0, 512).forEach((word, k) => {
-        p.put(LISTS.first + n, k, BigInt.asUintN(64, word));
+        if (kind === 0) p.put(LISTS.first + n, k, BigInt.asUintN(64, word));
+        else this.putLong(LISTS.first + n, this.abi.long * k, word);
       });
     }
   }
@@ -476,22 +356,17 @@ export class PvStorm {
   /** Code of vcpu `v`, a snippet after the other; the last goes back to the first. */
   private fillCode(v: number): void {
     const p = this.guest!;
+    const { load, storeNext } = this.abi;
     const bytes: number[] = [];
     const first = p.at(CODE[v]!);
     for (let n = 0; n <= SNIPPETS; n++) {
       const isLast = n === SNIPPETS;
       const body = isLast ? [] : this.snippet(v);
       // A handler goes on behind the UD2 that ends this snippet.
-      const prologue = 32;
-      const target = isLast ? first : first + BigInt(bytes.length + prologue + body.length + 2);
-      const head = [
-        ...load(RSP, p.at(STACKS[v]!, 4096)),
-        ...load(RAX, target),
-        ...load(RDI, p.at(NEXT, 8 * v)),
-        0x90,
-        0x90,
-      ];
-      bytes.push(...head, ...(isLast ? [0x48, 0x89, 0x07, 0xff, 0x27] : body));
+      const target = isLast ? first : first + BigInt(bytes.length + PROLOGUE + body.length + 2);
+      const head = [...load(RSP, p.at(STACKS[v]!, 4096)), ...load(RAX, target), ...load(RDI, p.at(NEXT, 8 * v))];
+      while (head.length < PROLOGUE) head.push(NOP);
+      bytes.push(...head, ...(isLast ? [...storeNext, 0xff, 0x27] : body));
       if (!isLast) bytes.push(0x0f, 0x0b);
       if (bytes.length > CODE_PAGES * 4096 - 400 && !isLast) n = SNIPPETS - 1;
     }
@@ -505,11 +380,11 @@ export class PvStorm {
   private snippet(v: number): number[] {
     const r = this.random;
     const p = this.guest!;
-    const next = [0x48, 0x89, 0x07];
+    const { load, storeNext: next, kernelSs } = this.abi;
     const restore = [
       ...this.hypercall(0, [p.at(TRAPS + v)]),
-      ...this.hypercall(3, [0xe02bn, p.at(STACKS[v]!, 4096)]),
-      ...this.hypercall(4, [p.at(HANDLERS[v]!), p.at(HANDLERS[v]!), p.at(HANDLERS[v]!)]),
+      ...this.hypercall(3, [kernelSs, p.at(STACKS[v]!, 4096)]),
+      ...this.hypercall(4, this.callbacks(v)),
     ];
     switch (r.below(12)) {
       case 0:
@@ -544,6 +419,7 @@ export class PvStorm {
 
   private store(): number[] {
     const r = this.random;
+    const { load } = this.abi;
     return [
       ...load(RAX, this.value()),
       ...load(1, this.value()),
@@ -556,21 +432,29 @@ export class PvStorm {
   }
 
   private hypercall(number: number, args: readonly bigint[]): number[] {
-    const loads = ARGUMENTS.flatMap((reg, n) => load(reg, args[n] ?? 0n));
-    return [...loads, ...load(RAX, BigInt(number)), ...SYSCALL];
+    const { load, arguments: registers, hypercall } = this.abi;
+    const loads = registers.flatMap((reg, n) => load(reg, args[n] ?? 0n));
+    return [...loads, ...load(RAX, BigInt(number)), ...hypercall];
   }
 
   /** HYPERVISOR_iret to the code behind it; the frame is pushed. */
   private toUser(code: readonly number[]): number[] {
     const r = this.random;
     const p = this.guest!;
+    const { is32, load, hypercall, pushBehind, userCs, userSs } = this.abi;
     const push = (value: bigint): number[] => [...load(RAX, value), 0x50];
     const flags = r.pick([0x202n, 0x202n, 2n, 0x302n, 0x40202n, 0x4202n, 0x3202n, r.bits(22)]);
-    const cs = r.pick([0xe033n, 0xe033n, 0xe033n, 0xe023n, 0xe030n, 0xe008n, 7n, 0n, r.bits(16)]);
-    const after = [...push(BigInt(r.below(2)) << 8n), 0x50, 0x50, 0x50, ...load(RAX, 23n), ...SYSCALL];
-    const start = [...push(0xe02bn), ...push(p.at(DATA.first + 1, 256)), ...push(flags), ...push(cs)];
-    // RIP is behind the SYSCALL. call +0; pop %rax; add $distance, %rax; push %rax
-    const rip = [0xe8, 0, 0, 0, 0, 0x58, 0x48, 0x83, 0xc0, 6 + after.length, 0x50];
+    // Ring 0 ends a 32-bit domain at once.
+    const others = is32
+      ? [0xe019n, 0xe023n, 0xe031n, 7n, r.bits(16) | 1n]
+      : [0xe023n, 0xe030n, 0xe008n, 7n, 0n, r.bits(16)];
+    const cs = r.pick([userCs, userCs, userCs, ...others]);
+    // Flags, RCX, R11, RAX; a 32-bit guest's frame begins with EAX.
+    const rest = is32 ? [0x50] : [...push(BigInt(r.below(2)) << 8n), 0x50, 0x50, 0x50];
+    const after = [...rest, ...load(RAX, 23n), ...hypercall];
+    const start = [...push(userSs), ...push(p.at(DATA.first + 1, 256)), ...push(flags), ...push(cs)];
+    // RIP is behind the hypercall: call +0, and what is to be added.
+    const rip = [0xe8, 0, 0, 0, 0, ...pushBehind(after.length)];
     return [...start, ...rip, ...after, ...code];
   }
 
