@@ -251,18 +251,21 @@ export const PV_COST_IRET_USER: number = CORE + 0x890;
 export const PV_CALLS: number = CORE + 0x894;
 export const PV_IRETS: number = CORE + 0x898;
 export const PV_IRETS_USER: number = CORE + 0x89c;
+/** i32: cycles of Xen that a kernel's IN costs, and how many were done in place (interpreter/pv-ports.ts). */
+export const PV_COST_IN: number = CORE + 0x8a0;
+export const PV_INS: number = CORE + 0x8a4;
 /**
  * What walks in generated code (interpreter/walk.ts) have to know of the core: i32 WALK_* of mmu/quick.ts, 0: none; arena address of its caches of
  * second-level translations; i64 bits that no entry may have.
  */
-export const WALK: number = CORE + 0x8a0;
-export const WALK_NESTED_AT: number = CORE + 0x8a4;
-export const WALK_RESERVED: number = CORE + 0x8a8;
+export const WALK: number = CORE + 0x8a8;
+export const WALK_NESTED_AT: number = CORE + 0x8ac;
+export const WALK_RESERVED: number = CORE + 0x8b0;
 /** What they leave for each other: log2 of the page's size, 1 if a write needs nothing more; entries: arena address and rights of its page. */
-export const WALK_SHIFT: number = CORE + 0x8b0;
-export const WALK_WRITABLE: number = CORE + 0x8b4;
-export const WALK_ENTRIES: number = CORE + 0x8b8;
-export const WALK_END: number = CORE + 0x8d8;
+export const WALK_SHIFT: number = CORE + 0x8b8;
+export const WALK_WRITABLE: number = CORE + 0x8bc;
+export const WALK_ENTRIES: number = CORE + 0x8c0;
+export const WALK_END: number = CORE + 0x8e0;
 /** Room of the system files: MTRRs and other per-core words, assigned in system/msr.ts by name. */
 export const SYSTEM_WORDS: number = CORE + 0x900;
 export const SYSTEM_WORDS_BYTES = 0x500;

@@ -25,9 +25,10 @@ import {
 } from "./fast-ends.ts";
 import { reload } from "./terminals.ts";
 
-/** A.PV_MAY: the user's system calls, the kernel's iret. */
+/** A.PV_MAY: the user's system calls, the kernel's iret, the kernel's IN (pv-ports.ts). */
 export const PV_MAY_CALL = 1;
 export const PV_MAY_IRET = 2;
+export const PV_MAY_IN = 4;
 
 /** What the frames are: a call's RCX, R11, RIP, CS, RFLAGS, RSP, SS; iret_context's rax, r11, rcx, flags, rip, cs, rflags, rsp, ss. */
 export const PV_FRAME_BYTES = 56;
@@ -48,7 +49,7 @@ const HYPERVISOR_iret = 23;
 /** From here on, as a signed number, an address in the upper half is the guest's own. */
 const UPPER_HALF = -0x780000000000;
 /** evtchn_upcall_mask lies behind evtchn_upcall_pending. */
-const MASK = 1;
+export const MASK = 1;
 
 /** FLAT_RING3_CS64, FLAT_RING3_CS32 and FLAT_RING3_SS64; the descriptors that mean flat 64-bit code and data of level 3, accessed. */
 const FLAT_CS64 = 0xe033;
@@ -63,15 +64,15 @@ const DATA_ATTR = 0xc0f3;
 const SYSRET_FLAGS = 0x3c4700;
 const FLAGS_DEFINED = 0x3f7fd5;
 /** Flags with which nothing is done in place. */
-const RARE: number = FLAG_TF | FLAG_AC | FLAG_RF | FLAG_VM;
+export const RARE: number = FLAG_TF | FLAG_AC | FLAG_RF | FLAG_VM;
 
-function slowIf(w: Assembler, slow: Label): void {
+export function slowIf(w: Assembler, slow: Label): void {
   w.unlikely();
   w.brIf(slow);
 }
 
 /** Pushes the byte at what the i32 at `address` names, plus `offset`. */
-function byteAt(e: InterpreterEmitter, address: number, offset = 0): void {
+export function byteAt(e: InterpreterEmitter, address: number, offset = 0): void {
   word(e, address);
   e.w.mem(MEM.i32_load8_u, offset);
 }
@@ -87,7 +88,7 @@ function frame32(w: Assembler, offset: number): void {
 }
 
 /** Charges what the word at `cost` says, to nobody's account in the guest, and counts. */
-function chargeXen(w: Assembler, cost: number, counter: number): void {
+export function chargeXen(w: Assembler, cost: number, counter: number): void {
   const pushCost = (): void => {
     w.i32(0);
     w.mem(MEM.i32_load, cost);

@@ -98,12 +98,14 @@ export function faultInEngine(vcpu: Vcpu): number {
  */
 function goesOn(vcpu: Vcpu): boolean {
   const i = vcpu.core.i32;
-  if (i[REMAINING >>> 2]! > 0 && enterPvGuest(vcpu) && i[REMAINING >>> 2]! > 0) {
-    armFastPath(vcpu);
-    return true;
+  if (i[REMAINING >>> 2]! <= 0 || !enterPvGuest(vcpu)) {
+    vcpu.pv!.checkEvents = true;
+    return false;
   }
-  vcpu.pv!.checkEvents = true;
-  return false;
+  // Where the frames of events have used the slice up, these have been looked at.
+  if (i[REMAINING >>> 2]! <= 0) return false;
+  armFastPath(vcpu);
+  return true;
 }
 
 function pvEvent(vcpu: Vcpu): void {

@@ -1,25 +1,36 @@
 /**
- * What the engine needs to know to do a PV guest's system calls and irets in place (cpu/interpreter/pv-ends.ts): words of the arena that
+ * What the engine needs to know to do a PV guest's system calls, irets and INs in place (cpu/interpreter/pv-ends.ts, pv-ports.ts): words that
  * are put there whenever Xen lets the guest run, so that nothing has to be kept in step. What would need more than that is not allowed.
  */
 import * as A from "../../cpu/arena.ts";
 import { EXIT_PV } from "../../cpu/core.ts";
-import { PV_FRAME_BYTES, PV_MAY_CALL, PV_MAY_IRET } from "../../cpu/interpreter/pv-ends.ts";
+import { PV_FRAME_BYTES, PV_MAY_CALL, PV_MAY_IN, PV_MAY_IRET } from "../../cpu/interpreter/pv-ends.ts";
 import { EFER_SCE } from "../../cpu/system/bits.ts";
 import { CALLBACKTYPE_syscall } from "../abi/callback.ts";
 import { HYPERVISOR_iret } from "../abi/hypercall.ts";
 import { VMASST_TYPE_architectural_iopl } from "../abi/xen.ts";
 import type { Vcpu } from "../domain/vcpu.ts";
-import { COST_HYPERCALL, COST_PV_BOUNCE, COST_PV_IRET, COST_PV_SYSCALL, COST_PV_TOGGLE } from "../hypercalls/costs.ts";
+import {
+  COST_HYPERCALL,
+  COST_IO,
+  COST_PV_BOUNCE,
+  COST_PV_EMULATE,
+  COST_PV_IRET,
+  COST_PV_SYSCALL,
+  COST_PV_TOGGLE,
+  COST_PV_TRAP,
+} from "../hypercalls/costs.ts";
 import { isXensStack } from "./bounce.ts";
 import { PCID_KERNEL, PCID_USER } from "./guest-mode.ts";
 import { isGuestHalf } from "./guest-words.ts";
+import { ioplAllows } from "./ports.ts";
 
-/** What each of the three charges to the exit path and to the hypercall path. */
+/** What each of them charges to the exit path and to the hypercall path, and an IN to the exit path. */
 const CALL_EXIT = COST_PV_SYSCALL + COST_PV_BOUNCE + COST_PV_TOGGLE;
 const IRET_EXIT = COST_PV_SYSCALL;
 const IRET_HYPERCALL = COST_HYPERCALL + COST_PV_IRET;
 const IRET_USER_HYPERCALL = IRET_HYPERCALL + COST_PV_TOGGLE;
+const IN_EXIT = COST_PV_TRAP + COST_PV_EMULATE;
 
 const PAGE = 4096;
 const FLAG_IOPL = 0x3000;
@@ -53,8 +64,11 @@ export function armFastPath(vcpu: Vcpu): void {
     i[A.PV_COST_CALL >>> 2] = CALL_EXIT;
     i[A.PV_COST_IRET >>> 2] = IRET_EXIT + IRET_HYPERCALL;
     i[A.PV_COST_IRET_USER >>> 2] = IRET_EXIT + IRET_USER_HYPERCALL;
+    i[A.PV_COST_IN >>> 2] = IN_EXIT + COST_IO;
   }
-  i[A.PV_MAY >>> 2] = PV_MAY_IRET | (armCall(vcpu) ? PV_MAY_CALL : 0);
+  // Breakpoints on ports are Xen's to match.
+  const mayIn = pv.dr7Emul === 0 && ioplAllows(vcpu, true);
+  i[A.PV_MAY >>> 2] = PV_MAY_IRET | (armCall(vcpu) ? PV_MAY_CALL : 0) | (mayIn ? PV_MAY_IN : 0);
 }
 
 /** The callback and the frame of a system call; the frame must lie in one page. */
@@ -88,16 +102,19 @@ export function settleFastPath(vcpu: Vcpu): void {
   const calls = i[A.PV_CALLS >>> 2]!;
   const irets = i[A.PV_IRETS >>> 2]!;
   const toUser = i[A.PV_IRETS_USER >>> 2]!;
-  if ((calls | irets | toUser) === 0) return;
-  i[A.PV_CALLS >>> 2] = i[A.PV_IRETS >>> 2] = i[A.PV_IRETS_USER >>> 2] = 0;
+  const ins = i[A.PV_INS >>> 2]!;
+  if ((calls | irets | toUser | ins) === 0) return;
+  i[A.PV_CALLS >>> 2] = i[A.PV_IRETS >>> 2] = i[A.PV_IRETS_USER >>> 2] = i[A.PV_INS >>> 2] = 0;
   vcpu.pv!.inPlace += calls + irets + toUser;
+  vcpu.pv!.inPlaceIns += ins;
   const { domain } = vcpu;
   const { charged } = domain.hypervisor;
-  const exit = calls * CALL_EXIT + (irets + toUser) * IRET_EXIT;
+  const exit = calls * CALL_EXIT + (irets + toUser) * IRET_EXIT + ins * IN_EXIT;
   const hypercall = irets * IRET_HYPERCALL + toUser * IRET_USER_HYPERCALL;
   charged.exit += exit;
   charged.hypercall += hypercall;
-  vcpu.hypervisorCycles += exit + hypercall;
-  domain.exitCounts[EXIT_PV]! += calls + irets + toUser;
+  charged.io += ins * COST_IO;
+  vcpu.hypervisorCycles += exit + hypercall + ins * COST_IO;
+  domain.exitCounts[EXIT_PV]! += calls + irets + toUser + ins;
   domain.hypercallCounts[HYPERVISOR_iret]! += irets + toUser;
 }

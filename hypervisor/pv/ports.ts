@@ -25,9 +25,12 @@ const VEC_DB = 1;
 const MOST_ELEMENTS = 64;
 
 /** iopl_ok: the guest's I/O privilege level allows its current mode I/O, CLI and STI. */
-export function ioplOk(vcpu: Vcpu): boolean {
+export const ioplOk = (vcpu: Vcpu): boolean => ioplAllows(vcpu, inKernel(vcpu));
+
+/** The same of its kernel's mode, or its user's. */
+export function ioplAllows(vcpu: Vcpu, kernel: boolean): boolean {
   const architectural = (vcpu.domain.vmAssist & (1 << VMASST_TYPE_architectural_iopl)) !== 0;
-  const cpl = inKernel(vcpu) ? (architectural ? 0 : 1) : 3;
+  const cpl = kernel ? (architectural ? 0 : 1) : 3;
   return cpl << 12 <= vcpu.pv!.iopl;
 }
 

@@ -103,6 +103,8 @@ export class PvVcpu {
   tlbStamp = 0;
   /** System calls and irets that the engine has done in place (fast-path.ts). */
   inPlace = 0;
+  /** INs of the kernel likewise. */
+  inPlaceIns = 0;
 
   constructor(core: Core, is32bit: boolean) {
     this.core = core;

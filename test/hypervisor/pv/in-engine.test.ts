@@ -1,10 +1,10 @@
 /**
- * System calls and irets that the engine does in place (cpu/interpreter/pv-ends.ts) against what Xen's own code does: random kernels and users
+ * System calls, irets and INs that the engine does in place (cpu/interpreter/pv-ends.ts, pv-ports.ts) against what Xen's own code does: random kernels and users
  * with frames of every kind, run twice, cut into the same slices, and compared in everything that is counted or can be seen.
  */
 
 import { describe, expect, it } from "vitest";
-import { PV_CALLS, PV_IRETS, PV_IRETS_USER, S_R8 } from "../../../cpu/arena.ts";
+import { FAULT_COUNTS, PV_CALLS, PV_INS, PV_IRETS, PV_IRETS_USER, S_R8, S_RDX } from "../../../cpu/arena.ts";
 import { coreState } from "../../../cpu/reference/inspect.ts";
 import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
@@ -33,6 +33,22 @@ const USER_CODE: readonly (readonly number[])[] = [
 /** mov %r15, %rsp; add $72, %r15; mov $23, %eax; syscall */
 const NEXT_FRAME = [0x4c, 0x89, 0xfc, 0x49, 0x83, 0xc7, FRAME_BYTES, 0xb8, 23, 0, 0, 0, 0x0f, 0x05];
 
+/** IN and OUT in front of that; most of them IN AL. */
+const PORT_CODE: readonly (readonly number[])[] = [
+  [0xe4, 0x42], // in $0x42, %al
+  [0xe4, 0x42],
+  [0xe4, 0x61],
+  [0xe4, 0x70], // the RTC's index, which has been written
+  [0xec], // in (%dx), %al
+  [0x90, 0xec],
+  [0x40, 0xe4, 0x42], // with a REX prefix
+  [0xe5, 0x42],
+  [0x66, 0xed],
+  [0xed],
+  [0xe6, 0x70],
+  [0xee],
+];
+
 /**
  * A guest made from `seed`.
  * @param odd how often a frame is of a rare kind, percent
@@ -42,8 +58,18 @@ function build(hv: Hypervisor, seed: number, odd: number): G.PvGuest {
   const g = new G.PvGuest(hv);
   const { p } = g;
   for (const [n, code] of USER_CODE.entries()) g.bytes(G.CODE, n * 32, [...code, ...G.STOP]);
-  g.bytes(KERNEL, 0, NEXT_FRAME);
-  const kernel = p.at(KERNEL);
+  // Some kernels use ports; the code of some of these crosses into the next page.
+  const ports = random.below(3) !== 0 ? [...random.pick(PORT_CODE), ...random.pick(PORT_CODE)] : [];
+  const offset = ports.length > 0 && random.below(4) === 0 ? 4096 - random.below(18) : 0;
+  [...ports, ...NEXT_FRAME].forEach((byte, n) => {
+    const at = offset + n;
+    g.bytes(KERNEL + (at >>> 12), at & 0xfff, [byte]);
+  });
+  const kernel = p.at(KERNEL, offset);
+  g.reg(S_RDX, BigInt(random.pick([0x42, 0x70, 0x6f, 0x1_0070, 0xcf8, 0xffff])));
+  // PHYSDEVOP_set_iopl
+  p.write(8, [4, random.below(8) === 0 ? 0 : 1]);
+  if (ports.length > 0) expect(p.call(33, 6, p.at(8))).toBe(0);
   for (let vector = 0; vector < 32; vector++) g.trap(vector, kernel, random.below(2) * 4 + (vector === 3 ? 3 : 0));
   // CALLBACKOP_register: event, syscall; events masked or not.
   for (const type of [0, 2]) {
@@ -97,7 +123,8 @@ function state(g: G.PvGuest): Record<string, unknown> {
   const { hv, vcpu, domain } = g.p;
   vcpu.core.activate();
   const { i32 } = vcpu.core;
-  expect(i32[PV_CALLS >>> 2]! | i32[PV_IRETS >>> 2]! | i32[PV_IRETS_USER >>> 2]!).toBe(0);
+  const counters = [PV_CALLS, PV_IRETS, PV_IRETS_USER, PV_INS];
+  expect(counters.map((at) => i32[at >>> 2]!)).toEqual([0, 0, 0, 0]);
   return {
     ...coreState(vcpu.core),
     charged: { ...hv.charged },
@@ -106,6 +133,8 @@ function state(g: G.PvGuest): Record<string, unknown> {
     hypercalls: [...domain.hypercallCounts],
     events: domain.eventsDelivered,
     kernel: vcpu.pv!.kernelMode,
+    faults: [...i32.subarray(FAULT_COUNTS >>> 2, (FAULT_COUNTS >>> 2) + 32)],
+    rtc: domain.pv!.rtcIndex,
     iopl: vcpu.pv!.iopl,
     cycle: hv.now(),
     log: g.log,
@@ -120,6 +149,7 @@ function pagesApart([one, other]: readonly [G.PvGuest, G.PvGuest]): number[] {
 }
 
 type Pair = readonly [Hypervisor, Hypervisor];
+type Disturb = (g: G.PvGuest, random: Random) => void;
 
 /** Two machines: only one of them has its engine do system calls. */
 function machines(): Pair {
@@ -128,12 +158,18 @@ function machines(): Pair {
   return pair;
 }
 
-/** Runs both with the same cuts and the same things done to them from outside. @returns how many the engine has done in place */
-function compare(hvs: Pair, seed: number, odd: number, disturb: (g: G.PvGuest, random: Random) => void): number {
+interface Done {
+  /** System calls and irets, and INs, that the engine has done in place. */
+  entries: number;
+  ins: number;
+}
+
+/** Runs both with the same cuts and the same things done to them from outside, and adds what has been done in place to `done`. */
+function compare(hvs: Pair, seed: number, odd: number, done: Done, disturb: Disturb): void {
   const pair = [build(hvs[0], seed, odd), build(hvs[1], seed, odd)] as const;
   const random = new Random(seed ^ 0x5bd1);
-  for (let cut = 0; cut < 12 && !pair[0].crashed; cut++) {
-    const cycles = random.pick([1, 7, 300, 352, 700, 1200, 3000, 5000]);
+  for (let cut = 0; cut < 16 && !pair[0].crashed; cut++) {
+    const cycles = random.pick([1, 7, 300, 352, 700, 1200, 1400, 1401, 1402, 3000, 5000, 20_000]);
     const what = random.next();
     for (const g of pair) {
       g.run(cycles);
@@ -143,32 +179,36 @@ function compare(hvs: Pair, seed: number, odd: number, disturb: (g: G.PvGuest, r
     expect(pagesApart(pair), `pages, seed ${seed}, cut ${cut}`).toEqual([]);
   }
   for (const g of pair) destroyDomain(g.p.domain);
-  expect(pair[1].p.vcpu.pv!.inPlace).toBe(0);
-  return pair[0].p.vcpu.pv!.inPlace;
+  const [here, there] = [pair[0].p.vcpu.pv!, pair[1].p.vcpu.pv!];
+  expect(there.inPlace + there.inPlaceIns).toBe(0);
+  done.entries += here.inPlace;
+  done.ins += here.inPlaceIns;
 }
 
 describe("a PV guest's system calls in the engine", () => {
   it("are as by Xen's own code: flat guests, any cuts", () => {
     const hvs = machines();
-    let entries = 0;
-    for (let seed = 1; seed <= 15; seed++) entries += compare(hvs, seed, 0, () => {});
-    expect(entries).toBeGreaterThan(300);
+    const done = { entries: 0, ins: 0 };
+    for (let seed = 1; seed <= 15; seed++) compare(hvs, seed, 0, done, () => {});
+    expect(done.entries).toBeGreaterThan(300);
+    expect(done.ins).toBeGreaterThan(50);
   });
 
   it("are so for frames, flags and stacks of every kind", () => {
     const hvs = machines();
-    let entries = 0;
-    for (let seed = 100; seed <= 140; seed++) entries += compare(hvs, seed, 6, () => {});
-    expect(entries).toBeGreaterThan(300);
+    const done = { entries: 0, ins: 0 };
+    for (let seed = 100; seed <= 140; seed++) compare(hvs, seed, 6, done, () => {});
+    expect(done.entries).toBeGreaterThan(300);
+    expect(done.ins).toBeGreaterThan(50);
   });
 
   it("are so while events come, the stack goes away or is written to no more, and tables are flushed", () => {
     const hvs = machines();
-    let entries = 0;
+    const done = { entries: 0, ins: 0 };
     for (let seed = 200; seed <= 240; seed++)
-      entries += compare(hvs, seed, 1, (g, random) => {
+      compare(hvs, seed, 1, done, (g, random) => {
         const { p } = g;
-        switch (random.below(8)) {
+        switch (random.below(10)) {
           case 0:
             p.hv.memory.write8(p.vcpu.info, 1);
             break;
@@ -191,9 +231,26 @@ describe("a PV guest's system calls in the engine", () => {
           case 6:
             if (random.below(4) === 0) p.ext(15, 0);
             break;
+          case 7:
+            g.reg(S_RDX, BigInt(random.pick([0x70, 0x61, 0xcf8])));
+            break;
+          case 8:
+            // Another instruction where one has been decoded.
+            g.bytes(
+              KERNEL,
+              0,
+              random.pick([
+                [0xe4, 0x42],
+                [0xec, 0x90],
+                [0xe6, 0x70],
+                [0xe4, 0x70],
+              ]),
+            );
+            break;
           default:
         }
       });
-    expect(entries).toBeGreaterThan(300);
+    expect(done.entries).toBeGreaterThan(300);
+    expect(done.ins).toBeGreaterThan(50);
   });
 });
