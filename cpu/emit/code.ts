@@ -10,6 +10,7 @@ import {
   OP,
   I32 as TYPE_I32,
   I64 as TYPE_I64,
+  V128 as TYPE_V128,
 } from "./assembler.ts";
 
 /** Emits something: an expression pushes its value, a statement leaves the stack as it was. */
@@ -104,6 +105,22 @@ export const I64: Constant &
   extend: operation(OP.i64_extend_i32_u),
 };
 
+/** SIMD instruction `op` (core specification, SIMD table). */
+export const simd =
+  (op: number): Operation =>
+  (...operands) =>
+  (w) => {
+    for (const operand of operands) operand(w);
+    w.simd(op);
+  };
+/** A v128 constant of two equal 64-bit words. */
+export const constant128 =
+  (high: number, low: number): Code =>
+  (w) => {
+    w.simd(0x0c);
+    w.raw(new Uint8Array(Int32Array.of(low, high, low, high).buffer));
+  };
+
 /** `condition` (i32) ? `yes` : `no`, both evaluated. */
 export const choose = (condition: Code, yes: Code, no: Code): Code => operation(OP.select)(yes, no, condition);
 
@@ -178,6 +195,9 @@ export class Maker {
   }
   i64(): Local {
     return this.local(TYPE_I64);
+  }
+  v128(): Local {
+    return this.local(TYPE_V128);
   }
   private local(type: number): Local {
     this.locals.push(type);

@@ -267,7 +267,21 @@ function emitToInteger(e: Emitter, wide: boolean): void {
   w.end();
 }
 
+function emitFma(e: Emitter, number: number): void {
+  const { w } = e;
+  for (const field of ["d", "a", "b"] as const) e.vectorAddress(field);
+  e.c();
+  e.callShared(number);
+  w.op(OP.i32_eqz);
+  w.unlikely();
+  w.if();
+  e.callImmHelper();
+  w.end();
+}
+
 export function installFloat(table: EmitTable): void {
+  table[U.U_FMA64] = (e) => emitFma(e, shared("fma64"));
+  table[U.U_FMA32] = (e) => emitFma(e, shared("fma32"));
   U.FP_OPS.forEach((name, i) => {
     const [, operation, form, precision, long] = /^([A-Z]+)([PS])([DS])(Y?)$/.exec(name) as string[] as [
       string,

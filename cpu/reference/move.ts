@@ -137,7 +137,16 @@ export function installMove(table: EvaluateTable): void {
   installStack(table);
   table[U.U_NOP] = () => U.H_OK;
   // What has a fast path in generated code is the helper's here: its judge.
-  const withHelper = [U.U_HELPER, U.U_COMISD, U.U_CVTSI2SD32, U.U_CVTSI2SD64, U.U_CVTTSD2SI32, U.U_CVTTSD2SI64];
+  const withHelper = [
+    U.U_HELPER,
+    U.U_COMISD,
+    U.U_CVTSI2SD32,
+    U.U_CVTSI2SD64,
+    U.U_CVTTSD2SI32,
+    U.U_CVTTSD2SI64,
+    U.U_FMA64,
+    U.U_FMA32,
+  ];
   for (let i = 0; i < U.FP_OPS.length; i++) withHelper.push(U.U_FP + i);
   for (let i = 0; i < U.X87_OPS.length; i++) withHelper.push(U.U_X87 + i);
   for (const kind of withHelper) table[kind] = (m, u) => HELPERS[Number(m.imm(u))]!(m.core, u);

@@ -41,7 +41,10 @@ for (const [stem, signs] of Object.entries(FMA_SIGNS))
       defineLifter(
         guarded((b, ins) => {
           const third = vectorSource(b, ins, 2, V_T0);
-          b.helper(isLong(ins) ? long : narrow, ins.reg[0]!, ins.reg[1]!, third);
+          const length = lanes === 1 ? 0 : isLong(ins) ? 2 : 1;
+          const c = order | (signs.product << 2) | (signs.even << 3) | (signs.odd << 4) | (length << 5);
+          const kind = fmt === F64 ? U.U_FMA64 : U.U_FMA32;
+          b.emit(kind, ins.reg[0]!, ins.reg[1]!, third, 0, c, 0, isLong(ins) ? long : narrow);
           clearUpper(b, ins);
         }),
         mnemonic(name),

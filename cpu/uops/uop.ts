@@ -377,6 +377,12 @@ export const U_CVTTSD2SI32: number = take(1);
 export const U_CVTTSD2SI64: number = take(1);
 
 /**
+ * VFMADD and its relatives, of doubles and of singles; helper number imm does what is not usual (emit/fma.ts), on the same record. c: order of the
+ * operands (cpu/fpu/fma.ts FMA_*) | invert the product << 2, the addends of even lanes << 3, of odd ones << 4 | 1 16 bytes, 2 32 bytes, 0 scalar << 5.
+ */
+export const U_FMA64: number = take(1);
+export const U_FMA32: number = take(1);
+/**
  * x87: what emit/x87-*.ts do in WebAssembly; the rest, and what is not usual there, is helper number imm's on the same record (disp is its).
  * Memory operands come in S_T0 and S_T1 and go there, their address is in S_T5. By what c says:
  */

@@ -222,8 +222,8 @@ describe("a micro-op", () => {
     }
     for (let kind = 0; kind < U.U_HELPER_END; kind++) {
       if ((EVALUATE[kind] === undefined && kind < U.U_FIRST_TERMINAL) || kind === U.U_HELPER) continue;
-      // What their records say belongs together: x87-usual.test.ts makes them of instructions.
-      if (kind >= U.U_X87 && kind < U.U_X87 + U.X87_OPS.length) continue;
+      // What their records say belongs together: x87-usual.test.ts and fma-usual.test.ts make them of instructions.
+      if (kind >= U.U_FMA64 && kind < U.U_X87 + U.X87_OPS.length) continue;
       let succeeded = 0;
       for (let n = 0; n < TIMES || (succeeded === 0 && n < 400); n++) {
         prepare(kind, random);

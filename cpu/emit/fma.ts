@@ -1,0 +1,275 @@
+/**
+ * Fused multiply-add in WebAssembly, which has no such instruction, on two lanes at once: products and sums with their errors, and rounding to odd
+ * between (S. Boldo and G. Melquiond, IEEE Transactions on Computers 57 (2008)), as cpu/fpu/fma.ts does where its operands are of middling size. Under other circumstances these
+ * functions return 0 and have done nothing.
+ */
+import * as A from "../arena.ts";
+import { type FunctionBody, type FunctionType, MEM, I32 as TYPE_I32 } from "./assembler.ts";
+import {
+  type Code,
+  choose,
+  constant128,
+  give,
+  I32,
+  I64,
+  type Local,
+  Maker,
+  rarely,
+  sequence,
+  simd,
+  when,
+} from "./code.ts";
+
+/** fma(d, a, b, c): offsets of vectors from A.XMM, c as U_FMA of uops/uop.ts has it. */
+const TYPE: FunctionType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
+
+/** MXCSR: all masked, round to nearest, neither DAZ nor FTZ; other flags than PE don't matter. */
+const MXCSR_MASK = 0xffc0;
+const MXCSR_USUAL = 0x1f80;
+const PE = 0x20;
+
+const load =
+  (op: number, offset: number) =>
+  (address: Code): Code =>
+  (w) => {
+    address(w);
+    w.simdMem(op, offset);
+  };
+const store =
+  (offset: number) =>
+  (address: Code, value: Code): Code =>
+  (w) => {
+    address(w);
+    value(w);
+    w.simdMem(0x0b, offset);
+  };
+const [V128_LOAD, V128_LOAD32_ZERO, V128_LOAD64_ZERO] = [0x00, 0x5c, 0x5d];
+const and = simd(0x4e);
+const or = simd(0x50);
+const xor = simd(0x51);
+const bitselect = simd(0x52);
+const anyTrue = simd(0x53);
+const splat64 = simd(0x12);
+const F64 = { eq: simd(0x47), ne: simd(0x48), add: simd(0xf0), sub: simd(0xf1), mul: simd(0xf2) };
+const L64 = { add: simd(0xce), sar: simd(0xcc), eq: simd(0xd6), less: simd(0xd8), above: simd(0xd9) };
+const promoteLow = simd(0x5f);
+const demoteZero = simd(0x5e);
+const ZERO = constant128(0, 0);
+const ONE = constant128(0, 1);
+
+/** Two doubles in each: a + b = sum + error. */
+function twoSum(m: Maker, a: Code, b: Code): { sum: Local; error: Local; code: Code } {
+  const [sum, error, part] = [m.v128(), m.v128(), m.v128()];
+  const code = sequence(
+    sum.set(F64.add(a, b)),
+    part.set(F64.sub(sum.get, a)),
+    error.set(F64.add(F64.sub(a, F64.sub(sum.get, part.get)), F64.sub(b, part.get))),
+  );
+  return { sum, error, code };
+}
+
+/** x = high + low, of at most 26 bits each. */
+function split(m: Maker, x: Code): { high: Local; low: Local; code: Code } {
+  const [high, low, big] = [m.v128(), m.v128(), m.v128()];
+  const code = sequence(
+    // 2^27 + 1
+    big.set(F64.mul(x, constant128(0x41a00000, 0x02000000))),
+    high.set(F64.sub(big.get, F64.sub(big.get, x))),
+    low.set(F64.sub(x, high.get)),
+  );
+  return { high, low, code };
+}
+
+/** a * b = product + error. */
+function twoProduct(m: Maker, a: Code, b: Code): { product: Local; error: Local; code: Code } {
+  const [product, error] = [m.v128(), m.v128()];
+  const [x, y] = [split(m, a), split(m, b)];
+  const high = F64.sub(F64.mul(x.high.get, y.high.get), product.get);
+  const crossed = F64.add(F64.add(high, F64.mul(x.high.get, y.low.get)), F64.mul(x.low.get, y.high.get));
+  const code = sequence(
+    product.set(F64.mul(a, b)),
+    x.code,
+    y.code,
+    error.set(F64.add(crossed, F64.mul(x.low.get, y.low.get))),
+  );
+  return { product, error, code };
+}
+
+/** sum + error rounded to odd: where there is an error, an even sum goes one unit towards it. */
+function toOdd(sum: Code, error: Code): Code {
+  const even = L64.eq(and(sum, ONE), ZERO);
+  const towards = or(L64.sar(xor(sum, error), I32.of(63)), ONE);
+  return L64.add(sum, and(towards, and(even, F64.ne(error, ZERO))));
+}
+
+/** The signs of the product, and of the addends of even and of odd lanes, are inverted by bits 2, 3 and 4 of c. */
+const signBit = (c: Code, bit: number, at: number): Code =>
+  I64.shl(I64.extend(I32.and(I32.shr(c, I32.of(bit)), I32.of(1))), I64.of(at));
+
+interface Fused {
+  /** Nonzero if every lane could be done. */
+  readonly usual: Local;
+  /** Nonzero if some lane is not known to be exact. */
+  readonly inexact: Local;
+  readonly result: Local;
+  readonly code: Code;
+}
+
+/** Each 64-bit lane is -1 if its double is zero or of an exponent within 200 of the bias. */
+const middling64 = (x: Code): Code => {
+  const magnitude = and(x, constant128(0x7fffffff, -1));
+  return or(
+    L64.eq(magnitude, ZERO),
+    and(
+      L64.above(magnitude, constant128(((1023 - 200) << 20) - 1, -1)),
+      L64.less(magnitude, constant128((1023 + 200) << 20, 0)),
+    ),
+  );
+};
+/** The same of four singles: within 60. */
+const middling32 = (x: Code): Code => {
+  const magnitude = and(x, constant128(0x7fffffff, 0x7fffffff));
+  const [low, high] = [((127 - 60) << 23) - 1, (127 + 60) << 23];
+  return or(
+    simd(0x37)(magnitude, ZERO),
+    and(simd(0x3b)(magnitude, constant128(low, low)), simd(0x39)(magnitude, constant128(high, high))),
+  );
+};
+
+/** a * b + c of two doubles. */
+function fuse64(m: Maker, a: Code, b: Code, c: Code): Pick<Fused, "inexact" | "result" | "code"> {
+  const [inexact, result] = [m.i32(), m.v128()];
+  const exact = twoProduct(m, a, b);
+  const tail = twoSum(m, c, exact.error.get);
+  const sum = twoSum(m, exact.product.get, tail.sum.get);
+  const rest = twoSum(m, tail.error.get, sum.error.get);
+  const code = sequence(
+    exact.code,
+    tail.code,
+    sum.code,
+    rest.code,
+    inexact.set(anyTrue(F64.ne(rest.sum.get, ZERO))),
+    result.set(F64.add(sum.sum.get, toOdd(rest.sum.get, rest.error.get))),
+    // A zero comes of an exact product, and has the sign that its sum gives it.
+    result.set(bitselect(F64.add(exact.product.get, c), result.get, F64.eq(result.get, ZERO))),
+  );
+  return { inexact, result, code };
+}
+
+/** a * b + c of the four singles of 16 bytes: in doubles products are exact, and rounding the sum to odd makes the rounding to singles the only one. */
+function fuse32(m: Maker, a: Code, b: Code, c: Code): Pick<Fused, "inexact" | "result" | "code"> {
+  const [inexact, result] = [m.i32(), m.v128()];
+  const shuffle =
+    (lanes: readonly number[], x: Code, y: Code): Code =>
+    (w) => {
+      x(w);
+      y(w);
+      w.simd(0x0d);
+      for (const lane of lanes) w.byte(lane);
+    };
+  const dwords = (...order: readonly number[]): number[] =>
+    order.flatMap((dword) => [0, 1, 2, 3].map((byte) => dword * 4 + byte));
+  const parts = [0, 1].map((half) => {
+    const wide = (x: Code): Code => promoteLow(half === 0 ? x : shuffle(dwords(2, 3, 2, 3), x, x));
+    const [x, y] = [m.v128(), m.v128()];
+    const sum = twoSum(m, x.get, y.get);
+    const narrow = m.v128();
+    const code = sequence(
+      x.set(F64.mul(wide(a), wide(b))),
+      y.set(wide(c)),
+      sum.code,
+      narrow.set(demoteZero(toOdd(sum.sum.get, sum.error.get))),
+    );
+    const lost = or(F64.ne(sum.error.get, ZERO), F64.ne(promoteLow(narrow.get), sum.sum.get));
+    return { code, narrow, lost };
+  });
+  const [low, high] = parts as [(typeof parts)[0], (typeof parts)[0]];
+  const code = sequence(
+    low.code,
+    high.code,
+    inexact.set(anyTrue(or(low.lost, high.lost))),
+    result.set(shuffle(dwords(0, 1, 4, 5), low.narrow.get, high.narrow.get)),
+  );
+  return { inexact, result, code };
+}
+
+/** One half of the vectors: from memory to `result`. `scalar` (i32): the first lane alone. */
+function half(
+  m: Maker,
+  double: boolean,
+  factors: readonly [Code, Code, Code],
+  c: Code,
+  at: number,
+  scalar: Code,
+): Fused {
+  const [x, y, z, usual] = [m.v128(), m.v128(), m.v128(), m.i32()];
+  const whole = load(V128_LOAD, A.XMM + at);
+  const first = load(double ? V128_LOAD64_ZERO : V128_LOAD32_ZERO, A.XMM + at);
+  // The other lanes of a scalar are zero, which is usual and exact.
+  const read = (to: Local, from: Code): Code => when(scalar, to.set(first(from)), to.set(whole(from)));
+  const fused = (double ? fuse64 : fuse32)(m, x.get, y.get, z.get);
+  const middling = double ? middling64 : middling32;
+  const allTrue = simd(double ? 0xc3 : 0xa3);
+  const even = signBit(c, 3, double ? 63 : 31);
+  const odd = signBit(c, 4, 63);
+  const negated = double
+    ? (((w) => {
+        splat64(even)(w);
+        odd(w);
+        w.simd(0x1e); // i64x2.replace_lane
+        w.byte(1);
+      }) as Code)
+    : splat64(I64.or(even, odd));
+  const product = double ? splat64(signBit(c, 2, 63)) : splat64(I64.or(signBit(c, 2, 31), signBit(c, 2, 63)));
+  const code = sequence(
+    read(x, factors[0]),
+    read(y, factors[1]),
+    read(z, factors[2]),
+    usual.set(allTrue(and(and(middling(x.get), middling(y.get)), middling(z.get)))),
+    x.set(xor(x.get, product)),
+    z.set(xor(z.get, negated)),
+    fused.code,
+  );
+  return { usual, inexact: fused.inexact, result: fused.result, code };
+}
+
+function fma(double: boolean): FunctionBody {
+  const m = new Maker(TYPE);
+  const [d, a, b, c] = [0, 1, 2, 3].map((n) => m.parameter(n).get) as [Code, Code, Code, Code];
+  const order = I32.and(c, I32.of(3));
+  const lanes = I32.shr(c, I32.of(5));
+  const [x, y, z, mxcsr] = [m.i32(), m.i32(), m.i32(), m.i32()];
+  const factors = [x.get, y.get, z.get] as const;
+  const low = half(m, double, factors, c, 0, I32.eqz(lanes));
+  const high = half(m, double, factors, c, A.YMM_UPPER_BYTES, I32.of(0));
+  const is = (n: number): Code => I32.eq(order, I32.of(n));
+  const isLong = I32.eq(lanes, I32.of(2));
+  /** Not while PE is clear and something may have been rounded. */
+  const check = (part: Fused): Code =>
+    rarely(
+      I32.or(I32.eqz(part.usual.get), I32.and(part.inexact.get, I32.eqz(I32.and(mxcsr.get, I32.of(PE))))),
+      give(I32.of(0)),
+    );
+  return m.finish(
+    double ? "fma64" : "fma32",
+    mxcsr.set(I32.load(A.MXCSR)),
+    rarely(I32.ne(I32.and(mxcsr.get, I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0))),
+    // VFMADD132 is 1 * 3 + 2, and so on.
+    x.set(choose(is(0), d, a)),
+    y.set(choose(is(1), d, b)),
+    z.set(choose(is(0), a, choose(is(1), b, d))),
+    low.code,
+    check(low),
+    when(isLong, sequence(high.code, check(high), store(A.XMM + A.YMM_UPPER_BYTES)(d, high.result.get))),
+    when(lanes, store(A.XMM)(d, low.result.get), (w) => {
+      d(w);
+      low.result.get(w);
+      w.simd(double ? 0x1d : 0x1b); // extract_lane
+      w.byte(0);
+      w.mem(double ? MEM.i64_store : MEM.i32_store, A.XMM);
+    }),
+    I32.of(1),
+  );
+}
+
+export const fmaFunctions = (): FunctionBody[] => [fma(true), fma(false)];
