@@ -3,6 +3,7 @@ import { MAX_CORES } from "../../cpu/arena.ts";
 import { EventChannels } from "../events/channels.ts";
 import { Grants } from "../grants/grants.ts";
 import "../hypercalls/all.ts";
+import { DOMID_FIRST_RESERVED } from "../abi/xen.ts";
 import { initVcpu } from "../hvm/vcpu-init.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { putOwnFrame } from "../memory/guest-access.ts";
@@ -20,7 +21,7 @@ const NEWEST_GRANT_VERSION = 2;
 
 /** Creates a domain, paused and without memory; the builder fills it and calls `unpause`. Throws RangeError. */
 export function createDomain(hv: Hypervisor, options: DomainOptions): Domain {
-  const domid = hv.nextDomid++;
+  const domid = takeDomid(hv);
   if (hv.heap.freeFrames < MIN_DOMAIN_FRAMES) throw new RangeError("no machine memory for another domain");
   if (hv.coresLeft < options.maxVcpus) throw new RangeError(`a machine can't have more than ${MAX_CORES - 1} vcpus`);
   if (options.type !== undefined && options.type !== "pvh") {
@@ -29,7 +30,7 @@ export function createDomain(hv: Hypervisor, options: DomainOptions): Domain {
   }
   const domain = new Domain(hv, domid, options);
   hv.domains.set(domid, domain);
-  if (domain.isPv) hv.pageTables.addDomain(domain);
+  hv.pageTables.addDomain(domain);
   for (const vcpu of domain.vcpus) {
     if (domain.isPv) initPvVcpu(vcpu);
     else initVcpu(vcpu);
@@ -40,6 +41,17 @@ export function createDomain(hv: Hypervisor, options: DomainOptions): Domain {
   const grantVersion = options.maxGrantVersion ?? NEWEST_GRANT_VERSION;
   if (grantVersion > 0) domain.grants = new Grants(domain, grantVersion);
   return domain;
+}
+
+/** The next number that no domain has, nor one that is gone and of which frames are left; behind the last comes 1 again. */
+function takeDomid(hv: Hypervisor): number {
+  for (let tries = 1; tries < DOMID_FIRST_RESERVED; tries++) {
+    const domid = hv.nextDomid;
+    hv.nextDomid = domid + 1 < DOMID_FIRST_RESERVED ? domid + 1 : 1;
+    const before = hv.domains.get(domid);
+    if (before === undefined || (before.isDying && hv.heap.ownedBy(domid) === 0)) return domid;
+  }
+  throw new RangeError("a machine can't have more domains");
 }
 
 /** Takes a domain that is shut down apart: its memory and cores are free afterwards. */

@@ -68,8 +68,10 @@ export class PageTables implements TableRules {
     this.i32 = hv.arena.i32;
   }
 
+  /** Told of every domain. */
   addDomain(domain: Domain): void {
-    this.pvDomids.add(domain.domid);
+    if (domain.isPv) this.pvDomids.add(domain.domid);
+    else this.pvDomids.delete(domain.domid);
   }
 
   /** Number of entries that promote and demote have gone over since the last call. */
