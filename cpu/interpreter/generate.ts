@@ -41,6 +41,7 @@ import { eventFunctions } from "./fast-events.ts";
 import { fetchEntry, stamp } from "./fetch-tlb.ts";
 import { FETCH, missFunctions } from "./misses.ts";
 import { pvSyscallCode } from "./pv-ends.ts";
+import { pvIretqCode } from "./pv-iretq.ts";
 import { pvInCode } from "./pv-ports.ts";
 import { CHAIN, reload, storeRip, terminals } from "./terminals.ts";
 
@@ -250,8 +251,8 @@ function jumpEntry(w: Assembler): void {
 }
 
 const INTERPRET: number = IMPORTS.length;
-const SETTLE: number = IMPORTS.length + 4;
-const LINKED: number = IMPORTS.length + 5;
+const SETTLE: number = IMPORTS.length + 5;
+const LINKED: number = IMPORTS.length + 6;
 
 /** chain(block): as `linked`, and makes the flag words of what translations left (emit/flags.ts). */
 function chainCode(): Uint8Array {
@@ -487,6 +488,7 @@ export function generateInterpreter(sampled = false): Uint8Array {
       { name: "chain", type: RUN_TYPE, locals: LOCAL_TYPES, code: chainCode() },
       { name: "pvSyscall", type: RUN_TYPE, locals: LOCAL_TYPES, ...pvSyscallCode() },
       { name: "pvIn", type: RUN_TYPE, locals: LOCAL_TYPES, ...pvInCode() },
+      { name: "pvIretq", type: RUN_TYPE, locals: LOCAL_TYPES, ...pvIretqCode() },
       // A local more, where the others have their parameter.
       { name: "settle", type: { params: [], results: [] }, locals: [I32, ...LOCAL_TYPES], code: settleCode() },
       { name: "linked", type: RUN_TYPE, locals: LOCAL_TYPES, code: linkedCode() },

@@ -56,8 +56,8 @@ const FLAT_CS64 = 0xe033;
 const FLAT_CS32 = 0xe023;
 const FLAT_SS64 = 0xe02b;
 const CODE64_LOW = 0x0000ffff;
-const CODE64_HIGH = 0x00affb00;
-const DATA_HIGH = 0x00cff300;
+export const CODE64_HIGH = 0x00affb00;
+export const DATA_HIGH = 0x00cff300;
 const CODE64_ATTR = 0xa0fb;
 const DATA_ATTR = 0xc0f3;
 /** RFLAGS bits that SYSRET takes from R11 besides the arithmetic ones, and all that exist. */
@@ -78,11 +78,11 @@ export function byteAt(e: InterpreterEmitter, address: number, offset = 0): void
 }
 
 /** Pushes `offset` of the frame at ENT, 64 and 32 bits. */
-function frame64(w: Assembler, offset: number): void {
+export function frame64(w: Assembler, offset: number): void {
   w.get(ENT);
   w.mem(MEM.i64_load, offset);
 }
-function frame32(w: Assembler, offset: number): void {
+export function frame32(w: Assembler, offset: number): void {
   w.get(ENT);
   w.mem(MEM.i32_load, offset);
 }
@@ -145,7 +145,7 @@ function toggle(w: Assembler, account: number, kernel: number, cr3: number, ctx:
 }
 
 /** Flat 64-bit CS and SS of level 3 with the selectors that are pushed. */
-function setSegments(w: Assembler, cs: () => void, ss: () => void): void {
+export function setSegments(w: Assembler, cs: () => void, ss: () => void): void {
   for (const [seg, base, attr, selector] of [
     [SEG_CS, A.S_CSBASE, CODE64_ATTR, cs],
     [SEG_SS, S_SSBASE, DATA_ATTR, ss],
@@ -264,7 +264,7 @@ function bounce(e: InterpreterEmitter, slow: Label): void {
 }
 
 /** Goes to `slow` unless the selector in local I (of level 3) leads to the descriptor `high`:0000ffff in the GDT. */
-function checkSelector(e: InterpreterEmitter, slow: Label, high: number): void {
+export function checkSelector(e: InterpreterEmitter, slow: Label, high: number): void {
   const { w } = e;
   w.get(I);
   w.i32(4);

@@ -12,6 +12,7 @@ import { fastAc, fastSti, fastSyscall, fastSysret } from "./fast-ends.ts";
 export const CHAIN: number = IMPORTS.length + 1;
 export const PV_SYSCALL: number = IMPORTS.length + 2;
 export const PV_IN: number = IMPORTS.length + 3;
+export const PV_IRETQ: number = IMPORTS.length + 4;
 
 /** Reloads the locals that a helper may have changed. */
 export function reload(w: Assembler): void {
@@ -363,6 +364,7 @@ export function terminals(): Map<number, EmitTerminal> {
   };
   table.set(U.U_PV_SYSCALL_END, called(PV_SYSCALL));
   table.set(U.U_PV_IN_END, called(PV_IN));
+  table.set(U.U_PV_IRETQ_END, called(PV_IRETQ));
   table.set(U.U_IRET_END, called(IRET));
   table.set(U.U_SYSRET_END, fast(fastSysret, false));
   table.set(U.U_STI_END, fast(fastSti, true));

@@ -13,7 +13,7 @@ import { ACCESS_FETCH, ACCESS_WRITE, PHYSICAL_BITS } from "../mmu/state.ts";
 import { PF_P, PF_RSVD, PF_U, PF_W, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_U, PTE_W } from "../mmu/walker.ts";
 
 /** Index in the interpreter's module (generate.ts). */
-export const WALK: number = IMPORTS.length + 6;
+export const WALK: number = IMPORTS.length + 7;
 /** What `walk` answers besides the arena address of a page. */
 const WALK_NOT_DONE = 0;
 export const WALK_FAULT = 1;

@@ -31,6 +31,7 @@ import {
   lengthOf,
   lo,
   mayBeFast,
+  mayBePv,
   setSlot,
   simple,
   source16,
@@ -127,14 +128,13 @@ define((b, ins) => {
 }, MN.MN_RETF);
 const HELPER_IRET: number = defineHelper("IRET", (core, u) => iret(core, fieldD(core, u), lengthOf(core, u)));
 define((b, ins) => {
-  const fast = mayBeFast(b) && ins.opSize === 8;
-  b.terminal(fast ? U.U_IRET_END : U.U_HELPER_END, ins.opSize, 0, 0, ins.length, 0, HELPER_IRET);
+  const inPlace = mayBePv(b) ? U.U_PV_IRETQ_END : mayBeFast(b) ? U.U_IRET_END : U.U_HELPER_END;
+  b.terminal(ins.opSize === 8 ? inPlace : U.U_HELPER_END, ins.opSize, 0, 0, ins.length, 0, HELPER_IRET);
 }, MN.MN_IRET);
 const HELPER_SYSCALL: number = defineHelper("SYSCALL", (core, u) => syscall(core, lengthOf(core, u)));
 const HELPER_SYSRET: number = defineHelper("SYSRET", (core, u) => sysret(core, fieldD(core, u)));
 define((b, ins) => {
-  const mayBePv = b.is64 && (b.mode & (U.MODE_NONROOT | U.MODE_STEP)) === 0;
-  const kind = mayBePv ? U.U_PV_SYSCALL_END : mayBeFast(b) ? U.U_SYSCALL_END : U.U_HELPER_END;
+  const kind = mayBePv(b) ? U.U_PV_SYSCALL_END : mayBeFast(b) ? U.U_SYSCALL_END : U.U_HELPER_END;
   b.terminal(kind, ins.opSize, 0, 0, ins.length, 0, HELPER_SYSCALL);
 }, MN.MN_SYSCALL);
 define((b, ins) => {

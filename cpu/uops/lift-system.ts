@@ -69,6 +69,7 @@ import {
   linearAddress,
   lo,
   mayBeFast,
+  mayBePv,
   setSlot,
   simple,
   source16,
@@ -391,8 +392,7 @@ const HELPER_OUT: number = defineHelper("OUT", (core, u) => {
 });
 const portOf = (ins: Instruction, operand: number): number => (ins.kind[operand] === OP_GPR ? -1 : ins.immLo & 0xff);
 define((b, ins) => {
-  const mayBePv = b.is64 && (b.mode & (U.MODE_NONROOT | U.MODE_STEP)) === 0;
-  const kind = mayBePv ? U.U_PV_IN_END : U.U_HELPER_END;
+  const kind = mayBePv(b) ? U.U_PV_IN_END : U.U_HELPER_END;
   b.terminal(kind, ins.size[0]!, 0, 0, ins.length, portOf(ins, 1), HELPER_IN);
 }, MN.MN_IN);
 define((b, ins) => b.helperEnd(HELPER_OUT, ins.size[1]!, 0, 0, ins.length, portOf(ins, 0)), MN.MN_OUT);

@@ -54,6 +54,9 @@ export const define = (lifter: Lifter, ...mnemonics: number[]): void => defineLi
 export const mayBeFast = (b: BlockBuilder): boolean =>
   b.is64 && (b.mode & (U.MODE_NONROOT | U.MODE_STEP)) === U.MODE_NONROOT;
 
+/** 64-bit code that may be a PV guest's. */
+export const mayBePv = (b: BlockBuilder): boolean => b.is64 && (b.mode & (U.MODE_NONROOT | U.MODE_STEP)) === 0;
+
 /** An instruction without operands that `run` executes. */
 export function simple(
   mnemonic: number,

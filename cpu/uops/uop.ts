@@ -476,8 +476,9 @@ export const U_STAC_END: number = take(1);
 export const U_CLAC_END: number = take(1);
 /** SYSCALL of 64-bit code that is not NONROOT: a PV guest's is done in place (interpreter/pv-ends.ts). */
 export const U_PV_SYSCALL_END: number = take(1);
-/** IN of such code likewise (interpreter/pv-ports.ts). */
+/** IN and IRETQ of such code likewise (interpreter/pv-ports.ts, pv-iretq.ts). */
 export const U_PV_IN_END: number = take(1);
+export const U_PV_IRETQ_END: number = take(1);
 export const U_KINDS: number = next;
 
 /** What a helper returns. */

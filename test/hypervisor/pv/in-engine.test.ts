@@ -1,11 +1,12 @@
 /**
- * System calls, irets and INs that the engine does in place (cpu/interpreter/pv-ends.ts, pv-ports.ts) against what Xen's own code does: random kernels and users
+ * System calls, irets, INs and IRETQs that the engine does in place (cpu/interpreter/pv-ends.ts, pv-ports.ts, pv-iretq.ts) against what Xen's own code does: random kernels and users
  * with frames of every kind, run twice, cut into the same slices, and compared in everything that is counted or can be seen.
  */
 
 import { describe, expect, it } from "vitest";
 import { FAULT_COUNTS, PV_CALLS, PV_INS, PV_IRETS, PV_IRETS_USER, S_R8, S_RDX } from "../../../cpu/arena.ts";
 import { coreState } from "../../../cpu/reference/inspect.ts";
+import { HELPER_NAMES, HELPERS } from "../../../cpu/uops/helpers.ts";
 import { destroyDomain } from "../../../hypervisor/domain/create.ts";
 import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
 import { Random } from "../../support/random.ts";
@@ -18,9 +19,18 @@ const FRAMES = G.OWN;
 const KERNEL = G.OWN + 1;
 const FRAME_BYTES = 72;
 const FRAMES_IN_PAGE = Math.floor(4096 / FRAME_BYTES);
+/** IRETQ to what follows it, from a frame with these selectors; flags are set in its image of RFLAGS. */
+const iretq = (ss: number, cs: number, flags = 0): number[] => [
+  ...[0x48, 0x89, 0xe0], // mov %rsp, %rax
+  ...[0x68, ss & 0xff, ss >>> 8, 0, 0, 0x50, 0x9c], // push $ss; push %rax; pushfq
+  ...(flags === 0 ? [] : [0x81, 0x0c, 0x24, flags & 0xff, (flags >>> 8) & 0xff, (flags >>> 16) & 0xff, 0]),
+  ...[0x68, cs & 0xff, cs >>> 8, 0, 0], // push $cs
+  ...[0x48, 0x8d, 0x05, 3, 0, 0, 0, 0x50, 0x48, 0xcf], // lea 3(%rip), %rax; push %rax; iretq
+];
 /** Offsets of entry points in the user's page. */
 const USER_CODE: readonly (readonly number[])[] = [
   [0x0f, 0x05], // syscall
+  [...iretq(0xe02b, 0xe033), 0x0f, 0x05],
   [0xf9, 0x0f, 0x05], // stc; syscall
   [0xfd, 0x0f, 0x05], // std; syscall
   [0x31, 0xc0, 0x50, 0x0f, 0x05], // xor %eax, %eax; push %rax; syscall
@@ -33,8 +43,13 @@ const USER_CODE: readonly (readonly number[])[] = [
 /** mov %r15, %rsp; add $72, %r15; mov $23, %eax; syscall */
 const NEXT_FRAME = [0x4c, 0x89, 0xfc, 0x49, 0x83, 0xc7, FRAME_BYTES, 0xb8, 23, 0, 0, 0, 0x0f, 0x05];
 
-/** IN and OUT in front of that; most of them IN AL. */
-const PORT_CODE: readonly (readonly number[])[] = [
+/** IN, OUT and IRETQ in front of that; most of them IN AL. */
+const FIRST_CODE: readonly (readonly number[])[] = [
+  iretq(0xe02b, 0xe033),
+  iretq(0x2b, 0x33),
+  iretq(0x2b, 0x33),
+  iretq(0xe02b, 0x33, 0x200c01), // ID, DF, CF
+  iretq(0x2b, 0xe033, 0x4000), // NT
   [0xe4, 0x42], // in $0x42, %al
   [0xe4, 0x42],
   [0xe4, 0x61],
@@ -48,6 +63,19 @@ const PORT_CODE: readonly (readonly number[])[] = [
   [0xe6, 0x70],
   [0xee],
 ];
+/** And what is rarer. */
+const ODD_CODE: readonly (readonly number[])[] = [
+  iretq(0x2b, 0x33, 0x100), // TF
+  iretq(0x2b, 0x33, 0x40000), // AC
+  iretq(0x2b, 0x3b),
+  iretq(0x2b, 0x43),
+  iretq(0x4b, 0x33),
+  iretq(0xe02b, 0xe023),
+  iretq(0, 0x33),
+  iretq(0x2a, 0x32),
+  iretq(0x102b, 0x33),
+  iretq(0x2b, 0x37),
+];
 
 /**
  * A guest made from `seed`.
@@ -58,10 +86,11 @@ function build(hv: Hypervisor, seed: number, odd: number): G.PvGuest {
   const g = new G.PvGuest(hv);
   const { p } = g;
   for (const [n, code] of USER_CODE.entries()) g.bytes(G.CODE, n * 32, [...code, ...G.STOP]);
-  // Some kernels use ports; the code of some of these crosses into the next page.
-  const ports = random.below(3) !== 0 ? [...random.pick(PORT_CODE), ...random.pick(PORT_CODE)] : [];
-  const offset = ports.length > 0 && random.below(4) === 0 ? 4096 - random.below(18) : 0;
-  [...ports, ...NEXT_FRAME].forEach((byte, n) => {
+  // The code of some kernels crosses into the next page.
+  const first = (): readonly number[] => random.pick(random.below(100) < odd ? ODD_CODE : FIRST_CODE);
+  const code = random.below(3) !== 0 ? [...first(), ...first()] : [];
+  const offset = code.length > 0 && random.below(4) === 0 ? 4096 - random.below(18) : 0;
+  [...code, ...NEXT_FRAME].forEach((byte, n) => {
     const at = offset + n;
     g.bytes(KERNEL + (at >>> 12), at & 0xfff, [byte]);
   });
@@ -69,7 +98,7 @@ function build(hv: Hypervisor, seed: number, odd: number): G.PvGuest {
   g.reg(S_RDX, BigInt(random.pick([0x42, 0x70, 0x6f, 0x1_0070, 0xcf8, 0xffff])));
   // PHYSDEVOP_set_iopl
   p.write(8, [4, random.below(8) === 0 ? 0 : 1]);
-  if (ports.length > 0) expect(p.call(33, 6, p.at(8))).toBe(0);
+  if (code.length > 0) expect(p.call(33, 6, p.at(8))).toBe(0);
   for (let vector = 0; vector < 32; vector++) g.trap(vector, kernel, random.below(2) * 4 + (vector === 3 ? 3 : 0));
   // CALLBACKOP_register: event, syscall; events masked or not.
   for (const type of [0, 2]) {
@@ -159,10 +188,20 @@ function machines(): Pair {
 }
 
 interface Done {
-  /** System calls and irets, and INs, that the engine has done in place. */
+  /** System calls and irets, INs, and IRETQs that the engine has done in place. */
   entries: number;
   ins: number;
+  iretqs: number;
 }
+
+/** Calls of the helper of IRET. */
+let irets = 0;
+const IRET = HELPER_NAMES.indexOf("IRET");
+const iret = HELPERS[IRET]!;
+HELPERS[IRET] = (core, u) => {
+  irets++;
+  return iret(core, u);
+};
 
 /** Runs both with the same cuts and the same things done to them from outside, and adds what has been done in place to `done`. */
 function compare(hvs: Pair, seed: number, odd: number, done: Done, disturb: Disturb): void {
@@ -172,7 +211,9 @@ function compare(hvs: Pair, seed: number, odd: number, done: Done, disturb: Dist
     const cycles = random.pick([1, 7, 300, 352, 700, 1200, 1400, 1401, 1402, 3000, 5000, 20_000]);
     const what = random.next();
     for (const g of pair) {
+      const before = irets;
       g.run(cycles);
+      done.iretqs += g === pair[1] ? irets - before : before - irets;
       disturb(g, new Random(what));
     }
     expect(state(pair[0]), `seed ${seed}, cut ${cut}`).toEqual(state(pair[1]));
@@ -188,23 +229,27 @@ function compare(hvs: Pair, seed: number, odd: number, done: Done, disturb: Dist
 describe("a PV guest's system calls in the engine", () => {
   it("are as by Xen's own code: flat guests, any cuts", () => {
     const hvs = machines();
-    const done = { entries: 0, ins: 0 };
+    const done = { entries: 0, ins: 0, iretqs: 0 };
     for (let seed = 1; seed <= 15; seed++) compare(hvs, seed, 0, done, () => {});
+
     expect(done.entries).toBeGreaterThan(300);
-    expect(done.ins).toBeGreaterThan(50);
+    expect(done.ins).toBeGreaterThan(20);
+    expect(done.iretqs).toBeGreaterThan(100);
   });
 
   it("are so for frames, flags and stacks of every kind", () => {
     const hvs = machines();
-    const done = { entries: 0, ins: 0 };
+    const done = { entries: 0, ins: 0, iretqs: 0 };
     for (let seed = 100; seed <= 140; seed++) compare(hvs, seed, 6, done, () => {});
+
     expect(done.entries).toBeGreaterThan(300);
-    expect(done.ins).toBeGreaterThan(50);
+    expect(done.ins).toBeGreaterThan(20);
+    expect(done.iretqs).toBeGreaterThan(100);
   });
 
   it("are so while events come, the stack goes away or is written to no more, and tables are flushed", () => {
     const hvs = machines();
-    const done = { entries: 0, ins: 0 };
+    const done = { entries: 0, ins: 0, iretqs: 0 };
     for (let seed = 200; seed <= 240; seed++)
       compare(hvs, seed, 1, done, (g, random) => {
         const { p } = g;
@@ -250,7 +295,9 @@ describe("a PV guest's system calls in the engine", () => {
           default:
         }
       });
+
     expect(done.entries).toBeGreaterThan(300);
-    expect(done.ins).toBeGreaterThan(50);
+    expect(done.ins).toBeGreaterThan(20);
+    expect(done.iretqs).toBeGreaterThan(100);
   });
 });
