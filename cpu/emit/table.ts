@@ -8,6 +8,7 @@ import { installMove } from "./emit-move.ts";
 import { installMulDiv } from "./emit-muldiv.ts";
 import { installSystem } from "./emit-system.ts";
 import { installVector } from "./emit-vector.ts";
+import { installWide } from "./emit-wide.ts";
 import { installX87 } from "./emit-x87.ts";
 import type { Emit, EmitTable } from "./family.ts";
 
@@ -23,6 +24,7 @@ export function emitTable(): EmitTable {
     installVector(built);
     installFloat(built);
     installX87(built);
+    installWide(built);
     installSystem(built);
   }
   return built;

@@ -3,7 +3,7 @@
  * agree on one answer, which is named here.
  */
 import * as A from "../arena.ts";
-import { raise, VEC_DE } from "../core.ts";
+import { raise, VEC_DE, VEC_GP } from "../core.ts";
 import * as U from "../uops/uop.ts";
 import { bit, bitsOf, bytesOf, type EvaluateTable, family, low, type State, signed } from "./state.ts";
 
@@ -202,6 +202,15 @@ function installExchange(table: EvaluateTable): void {
     else m.set(A.S_RAX, sz, d);
     return U.H_OK;
   });
+  table[U.U_CMPXCHG16] = (m, u) => {
+    const [d, a] = [m.get(m.d(u), 3), m.get(m.a(u), 3)];
+    const equal = d === m.get(A.S_RAX, 3) && a === m.get(A.S_RDX, 3);
+    m.setFlags({ zf: equal });
+    m.set(equal ? m.d(u) : A.S_RAX, 3, equal ? m.get(A.S_RBX, 3) : d);
+    m.set(equal ? m.a(u) : A.S_RDX, 3, equal ? m.get(A.S_RCX, 3) : a);
+    return U.H_OK;
+  };
+  table[U.U_ALIGN16] = (m, u) => (m.address(u) % 16n === 0n ? U.H_OK : raise(m.core, VEC_GP));
 }
 
 export function installArithmetic(table: EvaluateTable): void {

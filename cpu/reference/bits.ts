@@ -59,6 +59,27 @@ function installShifts(table: EvaluateTable): void {
   }
 }
 
+/** SHLD and SHRD: the operands side by side. Flags as of SHL and of RCR. */
+function installDoubleShifts(table: EvaluateTable): void {
+  family(table, U.U_SHLD_I, 2, (m, u, sz) => {
+    const [bits, count] = [bitsOf(sz), Number(m.imm(u))];
+    const both = ((m.get(m.d(u), sz) << BigInt(bits)) | m.get(m.a(u), sz)) << BigInt(count);
+    const r = low(bits, both >> BigInt(bits));
+    const cf = bit(both, 2 * bits);
+    m.setResult(bits, r, { cf, of: bit(r, bits - 1) !== cf, af: false });
+    m.set(m.d(u), sz, r);
+    return U.H_OK;
+  });
+  family(table, U.U_SHRD_I, 2, (m, u, sz) => {
+    const [bits, count] = [bitsOf(sz), Number(m.imm(u))];
+    const both = (m.get(m.a(u), sz) << BigInt(bits)) | m.get(m.d(u), sz);
+    const r = low(bits, both >> BigInt(count));
+    m.setResult(bits, r, { cf: bit(both, count - 1), of: bit(r, bits - 1) !== bit(r, bits - 2), af: false });
+    m.set(m.d(u), sz, r);
+    return U.H_OK;
+  });
+}
+
 function installBitTests(table: EvaluateTable): void {
   const change: readonly (readonly [number, number, (x: bigint, mask: bigint) => bigint])[] = [
     [U.U_BT_R, U.U_BT_I, (x) => x],
@@ -144,6 +165,7 @@ function installCounts(table: EvaluateTable): void {
 
 export function installBits(table: EvaluateTable): void {
   installShifts(table);
+  installDoubleShifts(table);
   installBitTests(table);
   installCounts(table);
 }

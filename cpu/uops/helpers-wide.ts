@@ -1,21 +1,9 @@
-/** Helpers of CMPXCHG8B, CMPXCHG16B, ADCX and ADOX, in int32 pairs. */
+/** Helpers of CMPXCHG8B, ADCX and ADOX, in int32 pairs. */
 import { CC_O, CC_Z, S_RAX, S_RBX, S_RCX, S_RDX, SLOTS } from "../arena.ts";
-import { type Core, raise, VEC_GP } from "../core.ts";
+import type { Core } from "../core.ts";
 import { defineHelper } from "./helpers.ts";
-import {
-  carry,
-  DISP,
-  FIELD_A,
-  FIELD_B,
-  FIELD_C,
-  FIELD_D,
-  FIELD_S,
-  readSlot,
-  setCarry,
-  setOverflow,
-  slotWord,
-} from "./helpers-integer.ts";
-import { C_SCALE_MASK, H_OK } from "./uop.ts";
+import { carry, FIELD_A, FIELD_C, FIELD_D, setCarry, setOverflow, slotWord } from "./helpers-integer.ts";
+import { H_OK } from "./uop.ts";
 
 const RAX = (SLOTS + S_RAX) >>> 2;
 const RBX = (SLOTS + S_RBX) >>> 2;
@@ -26,16 +14,6 @@ function setZero(core: Core, equal: boolean): void {
   core.i32[CC_Z >>> 2] = equal ? 0 : 1;
   core.i32[(CC_Z + 4) >>> 2] = 0;
 }
-
-/** U_HELPER in the memory form: #GP(0) unless the linear address is 16-byte aligned. */
-export const HELPER_ALIGN16: number = defineHelper("16-byte alignment", (core, u) => {
-  const address =
-    readSlot(core, core.u8[u + FIELD_A]!, 4) +
-    (readSlot(core, core.u8[u + FIELD_B]!, 4) << (core.u8[u + FIELD_C]! & C_SCALE_MASK)) +
-    readSlot(core, core.u8[u + FIELD_S]!, 4) +
-    core.i32[(u + DISP) >>> 2]!;
-  return (address & 15) === 0 ? H_OK : raise(core, VEC_GP, 0);
-});
 
 /**
  * U_HELPER: EDX:EAX == S[d]: ZF = 1, S[d] = ECX:EBX; else ZF = 0, EDX:EAX = S[d]. SF, PF, CF, OF and AF stay. A
@@ -53,27 +31,6 @@ export const HELPER_CMPXCHG8B: number = defineHelper("CMPXCHG8B", (core, u) => {
     i[RAX + 1] = 0;
     i[RDX] = i[d + 1]!;
     i[RDX + 1] = 0;
-  }
-  setZero(core, equal);
-  return H_OK;
-});
-
-/** U_HELPER: the same for RDX:RAX, RCX:RBX and S[a]:S[d]. */
-export const HELPER_CMPXCHG16B: number = defineHelper("CMPXCHG16B", (core, u) => {
-  const i = core.i32;
-  const lo = slotWord(core, u, FIELD_D);
-  const hi = slotWord(core, u, FIELD_A);
-  const equal = i[lo] === i[RAX] && i[lo + 1] === i[RAX + 1] && i[hi] === i[RDX] && i[hi + 1] === i[RDX + 1];
-  if (equal) {
-    i[lo] = i[RBX]!;
-    i[lo + 1] = i[RBX + 1]!;
-    i[hi] = i[RCX]!;
-    i[hi + 1] = i[RCX + 1]!;
-  } else {
-    i[RAX] = i[lo]!;
-    i[RAX + 1] = i[lo + 1]!;
-    i[RDX] = i[hi]!;
-    i[RDX + 1] = i[hi + 1]!;
   }
   setZero(core, equal);
   return H_OK;

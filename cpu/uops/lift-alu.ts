@@ -3,7 +3,7 @@ import { S_RAX, S_RDX, S_T0, S_T1, S_ZERO } from "../arena.ts";
 import { type Instruction, OP_IMM, OP_NONE } from "../decode/instruction.ts";
 import * as MN from "../decode/mnemonics.ts";
 import { defineLifter, type Lifter, sizeIndex } from "./builder.ts";
-import { HELPER_ADCX, HELPER_ADOX, HELPER_ALIGN16, HELPER_CMPXCHG8B, HELPER_CMPXCHG16B } from "./helpers-wide.ts";
+import { HELPER_ADCX, HELPER_ADOX, HELPER_CMPXCHG8B } from "./helpers-wide.ts";
 import { freezeAddress, isMemory, readModify, slotOf, source, writeBack } from "./lift-common.ts";
 import * as U from "./uop.ts";
 
@@ -77,11 +77,11 @@ defineLifter((b, ins) => {
 }, MN.MN_CMPXCHG8B);
 defineLifter((b, ins) => {
   b.mem(ins, 16, true);
-  b.m(U.U_HELPER, 0, HELPER_ALIGN16);
+  b.m(U.U_ALIGN16, 0);
   b.m(U.U_LOADW + 3, S_T0);
   b.m(U.U_LOADW + 3, S_T1, 0, 8);
   freezeAddress(b, S_RAX, S_RDX);
-  b.helper(HELPER_CMPXCHG16B, S_T0, S_T1);
+  b.rr(U.U_CMPXCHG16, S_T0, S_T1);
   b.m(U.U_STORE + 3, S_T0);
   b.m(U.U_STORE + 3, S_T1, 0, 8);
 }, MN.MN_CMPXCHG16B);

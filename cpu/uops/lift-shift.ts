@@ -44,13 +44,15 @@ function rotateCarryLifter(helper: number): Lifter {
 defineLifter(rotateCarryLifter(HELPER_RCL), MN.MN_RCL);
 defineLifter(rotateCarryLifter(HELPER_RCR), MN.MN_RCR);
 
-function doubleShiftLifter(helper: number): Lifter {
+function doubleShiftLifter(helper: number, immediate: number): Lifter {
   return (b, ins) => {
     const size = ins.size[0]!;
     const d = readModify(b, ins);
-    b.helper(helper, d, slotOf(ins, 1), S_ZERO, size, ins.kind[2] === OP_IMM ? ins.immLo & countMask(size) : -1);
+    const count = ins.kind[2] === OP_IMM ? ins.immLo & countMask(size) : -1;
+    if (count > 0 && size > 2) b.emit(immediate + sizeIndex(size), d, slotOf(ins, 1), S_ZERO, S_ZERO, 0, 0, count);
+    else b.helper(helper, d, slotOf(ins, 1), S_ZERO, size, count);
     writeBack(b, ins);
   };
 }
-defineLifter(doubleShiftLifter(HELPER_SHLD), MN.MN_SHLD);
-defineLifter(doubleShiftLifter(HELPER_SHRD), MN.MN_SHRD);
+defineLifter(doubleShiftLifter(HELPER_SHLD, U.U_SHLD_I), MN.MN_SHLD);
+defineLifter(doubleShiftLifter(HELPER_SHRD, U.U_SHRD_I), MN.MN_SHRD);

@@ -202,6 +202,13 @@ export const U_XADD: number = take(4);
 /** compare rAX with d (flags of CMP): equal -> d = a, else rAX = d (and d keeps its value). */
 export const U_CMPXCHG: number = take(4);
 
+/** d:a shifted left, a:d right, by imm (1 to the size less one); d takes its part. sz 2 and 3. */
+export const U_SHLD_I: number = take(4);
+export const U_SHRD_I: number = take(4);
+/** compare rDX:rAX with a:d: equal -> ZF, a:d = rCX:rBX, else rDX:rAX = a:d; all 64 bits. #GP(0) unless [mem] is 16-byte aligned. */
+export const U_CMPXCHG16: number = take(1);
+export const U_ALIGN16: number = take(1);
+
 /** 64-bit stack: push a; push imm; pop into d (POP RSP gives the value read); LEAVE. */
 export const U_PUSH64: number = take(1);
 export const U_PUSHI64: number = take(1);

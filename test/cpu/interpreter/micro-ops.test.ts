@@ -84,7 +84,7 @@ function prepare(kind: number, random: Random): void {
   let disp = random.below(8);
   let imm = random.below(2) ? random.next() | 0 : random.below(256) - 128;
   const name = UOP_NAMES[kind]!;
-  const memory = /\.(rm|mr|mi)\d|^(load|store|xchg_rm|(inc|dec|neg|not)_m|vload|vstore)/.test(name);
+  const memory = /\.(rm|mr|mi)\d|^(load|store|xchg_rm|(inc|dec|neg|not)_m|vload|vstore|align16)/.test(name);
   if (memory) {
     a = A.S_T7;
     if (random.below(4) === 0) disp = -random.below(64);
@@ -97,6 +97,9 @@ function prepare(kind: number, random: Random): void {
   if (/^(lea|ea16)/.test(name)) [b, disp, c] = [register(), random.next() | 0, c & 3];
   if (/^(andn|bzhi|shlx|shrx|sarx|mulx)/.test(name)) b = register();
   if (/^rorx/.test(name)) imm = random.below(name.endsWith("64") ? 64 : 32);
+  if (name === "cmpxchg16") [d, a] = [A.S_T0, A.S_T0 + 8];
+  if (name === "cmpxchg16" && random.below(2)) [slots[16], slots[17]] = [slots[0]!, slots[2]!];
+  if (/^sh[lr]d_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
   if (/^mov_ri64/.test(name)) disp = random.next() | 0;
   if (/^(shl|shr|sar|rol|ror)_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
   if (/^vsh|^vsar/.test(name) && random.below(2)) imm = random.below(70);

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { Translator } from "../../../cpu/translator/translator.ts";
-import { BareCore, bytes } from "../../support/bare-core.ts";
+import { BareCore, bytes, DATA, STACK } from "../../support/bare-core.ts";
 
 const translators: Translator[] = [];
 const reference = new BareCore(makeReference);
@@ -18,13 +18,14 @@ describe("flags in translated code", () => {
   for (const [name, text] of [
     ["cvtsi2sd", "f2 48 0f 2a c1"],
     ["cvttsd2si", "f2 48 0f 2c d1"],
+    ["cmpxchg16b", "f0 48 0f c7 0f"],
   ] as const)
     it(`are those of the comparison before ${name}`, () => {
-      // inc eax; cmp eax, 30; <instruction>; jl +3; add ebx, 1; jmp back
-      const body = bytes(`ff c0 83 f8 1e ${text} 7c 03 83 c3 01`);
+      // inc r8d; cmp r8d, 30; <instruction>; jl +4; add r9d, 1; jmp back
+      const body = bytes(`41 ff c0 41 83 f8 1e ${text} 7c 04 41 83 c1 01`);
       const code = Uint8Array.from([...body, 0xeb, 256 - body.length - 2]);
       const [expected, found] = [reference, translator].map((bare) => {
-        bare.reset(code, { registers: [0n, 3n, 0n, 0n] });
+        bare.reset(code, { registers: [0n, 3n, 0n, 0n, BigInt(STACK), 0n, 0n, BigInt(DATA)] });
         bare.run(600);
         return bare.state().gpr;
       });

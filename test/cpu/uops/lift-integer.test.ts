@@ -111,10 +111,10 @@ describe("64-bit code", () => {
 
   it("checks alignment and both halves before CMPXCHG16B compares", () => {
     expect(in64("f0 48 0f c7 0f").map((line) => line.split(" ")[0])).toEqual([
-      "helper",
+      "align16",
       "loadw64",
       "loadw64",
-      "helper",
+      "cmpxchg16",
       "store64",
       "store64",
     ]);
