@@ -7,7 +7,8 @@
  *     1..4         H_FAULT, H_EXIT, H_EXIT_AT, H_RESTART of uop.ts; UOP is the micro-op, S_RIPBASE and BLOCK its block
  *     RUN_HOT, RUN_SAMPLE    see there
  *     RUN_MISS     no block is known at RIP, or its page is not in the fetch TLB
- * At least one block is entered before the deadline is tested, so a call always makes progress.
+ * At least one block is entered before the deadline is tested, so a call always makes progress. With sampled code, `block` may also be
+ * 1 + a micro-op of the block in BLOCK, to go on from.
  */
 import * as A from "../arena.ts";
 import { Assembler, buildModule, type FunctionType, type Label, MEM, OP } from "../emit/assembler.ts";
@@ -55,6 +56,11 @@ export const RUN_HOT = 6;
 export const RUN_SAMPLE = 7;
 /** A translated function's answer for: go on at RIP. Others are what `run` returns. */
 export const TRANSLATED_GOES_ON: number = -1;
+/**
+ * Other answers of a translated function: above this, the first micro-op of an instruction whose access missed the TLB, before it has changed
+ * anything. BLOCK and S_RIPBASE are its block's; the interpreter goes on there.
+ */
+export const TRANSLATED_LAST_STATUS = 15;
 /** Type of translated functions: linear RIP -> status. */
 export const TRANSLATED_TYPE: FunctionType = { params: [I64], results: [I32] };
 
@@ -170,9 +176,9 @@ const TRANSLATED: number = SHARED + SHARED_FUNCTIONS.length;
 
 /**
  * Looks at the heat of local BLOCK: counts an entry down and returns RUN_HOT when the block has become warm, or hands over to
- * `chain`, which runs translations as long as there are some, and goes on where it stops.
+ * `chain`, which runs translations as long as there are some, and goes on where it stops: at a block, or at micro-op PC inside of one.
  */
-function warmth(w: Assembler, enter: Label, sampled: boolean): void {
+function warmth(w: Assembler, enter: Label, inside: Label, sampled: boolean): void {
   w.get(BLOCK);
   w.mem(MEM.i32_load, U.BLOCK_HEAT);
   w.tee(I);
@@ -199,7 +205,18 @@ function warmth(w: Assembler, enter: Label, sampled: boolean): void {
   }
   w.get(BLOCK);
   w.call(CHAIN);
-  w.tee(ST);
+  w.set(ST);
+  w.i32(0);
+  w.set(LINK);
+  w.i32(0);
+  w.mem(MEM.i32_load, A.BLOCK);
+  w.set(BLOCK);
+  w.get(ST);
+  w.tee(PC);
+  w.i32(TRANSLATED_LAST_STATUS);
+  w.op(OP.i32_gt_s);
+  w.brIf(inside);
+  w.get(ST);
   w.i32(TRANSLATED_GOES_ON);
   w.op(OP.i32_ne);
   w.if();
@@ -207,11 +224,6 @@ function warmth(w: Assembler, enter: Label, sampled: boolean): void {
   w.op(OP.return);
   w.end();
   loadRip(w);
-  w.i32(0);
-  w.set(LINK);
-  w.i32(0);
-  w.mem(MEM.i32_load, A.BLOCK);
-  w.set(BLOCK);
   w.br(enter);
   w.end();
   w.get(BLOCK);
@@ -269,6 +281,24 @@ function settleCode(): Uint8Array {
   return w.bytes.slice(0, w.length);
 }
 
+/** A miss has left the translation of local BLOCK: the last one that may has it called next for being made anew. */
+function countMiss(w: Assembler): void {
+  w.get(BLOCK);
+  w.get(BLOCK);
+  w.mem(MEM.i32_load, U.BLOCK_MISSES);
+  w.i32(1);
+  w.op(OP.i32_sub);
+  w.tee(I);
+  w.mem(MEM.i32_store, U.BLOCK_MISSES);
+  w.get(I);
+  w.op(OP.i32_eqz);
+  w.if();
+  w.get(BLOCK);
+  w.i32(1);
+  w.mem(MEM.i32_store, U.BLOCK_CALLS);
+  w.end();
+}
+
 /**
  * linked(block): runs the translation of `block` at RIP, and then those of the blocks that follow, until one has none: then it
  * returns TRANSLATED_GOES_ON with RIP there and BLOCK its record. Other answers are what `run` returns. What follows is found in
@@ -292,6 +322,12 @@ function linkedCode(): Uint8Array {
   w.i32(TRANSLATED_GOES_ON);
   w.op(OP.i32_ne);
   w.if();
+  w.get(ST);
+  w.i32(TRANSLATED_LAST_STATUS);
+  w.op(OP.i32_gt_s);
+  w.if();
+  countMiss(w);
+  w.end();
   w.get(ST);
   w.op(OP.return);
   w.end();
@@ -435,6 +471,22 @@ export function generateInterpreter(sampled = false): Uint8Array {
   w.mem(MEM.i64_load, A.RIP);
   w.set(RIPL);
   const enter = w.loop();
+  const inside = w.block();
+  if (sampled) {
+    w.get(BLOCK);
+    w.i32(1);
+    w.op(OP.i32_and);
+    w.if();
+    w.get(BLOCK);
+    w.i32(1);
+    w.op(OP.i32_sub);
+    w.set(PC);
+    w.i32(0);
+    w.mem(MEM.i32_load, A.BLOCK);
+    w.set(BLOCK);
+    w.br(inside);
+    w.end();
+  }
   w.get(BLOCK);
   w.op(OP.i32_eqz);
   w.if();
@@ -443,7 +495,7 @@ export function generateInterpreter(sampled = false): Uint8Array {
   w.i32(0);
   w.get(BLOCK);
   w.mem(MEM.i32_store, A.BLOCK);
-  warmth(w, enter, sampled);
+  warmth(w, enter, inside, sampled);
   w.i32(0);
   w.get(RIPL);
   w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
@@ -451,6 +503,7 @@ export function generateInterpreter(sampled = false): Uint8Array {
   w.i32(U.BLOCK_HEADER_BYTES);
   w.op(OP.i32_add);
   w.set(PC);
+  w.end();
 
   const next = w.loop();
   const plain = emitTable();

@@ -6,7 +6,7 @@ import type { CalledOut, HostProfile, Sampler } from "../host-profile.ts";
 import { readSlow, rmwSlow, writeSlow } from "../mmu/access.ts";
 import { HELPER_NAMES, HELPERS } from "../uops/helpers.ts";
 import { generateGates } from "./gates.ts";
-import { generateInterpreter, RUN_SAMPLE, TRANSLATED_GOES_ON } from "./generate.ts";
+import { generateInterpreter, RUN_SAMPLE, TRANSLATED_GOES_ON, TRANSLATED_LAST_STATUS } from "./generate.ts";
 
 const LO: number = A.ACCESS_LIN >>> 2;
 
@@ -98,6 +98,9 @@ export function translationImports(environment: Environment): TranslationImports
 
 type Code = (block: number) => number;
 
+/** What `chain` answers lets the interpreter go on. */
+const goesOn = (status: number): boolean => status === TRANSLATED_GOES_ON || status > TRANSLATED_LAST_STATUS;
+
 /** The environment, with some of the calls of its functions timed. */
 export function sampledImports(core: Core, environment: Environment, { memory, helpers }: CalledOut): Environment {
   const { shared, i32 } = core;
@@ -171,15 +174,15 @@ function sampledCode(core: Core, profile: HostProfile, run: Code, chain: Code): 
         status = chain(i32[BLOCK]!);
         translated.add(now() - from, i32[INSNS]! - instructions);
         i32[SAMPLE] = left;
-        if (status === TRANSLATED_GOES_ON) {
+        if (goesOn(status)) {
           stretch = translated;
           i32[SAMPLE] = 1;
           instructions = i32[INSNS]!;
           from = now();
         }
       }
-      if (status !== TRANSLATED_GOES_ON) return status;
-      block = i32[BLOCK]!;
+      if (!goesOn(status)) return status;
+      block = status === TRANSLATED_GOES_ON ? i32[BLOCK]! : status + 1;
     }
   };
 }

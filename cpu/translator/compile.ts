@@ -26,14 +26,17 @@ export class RegionCompiler {
     this.e = new TranslatorEmitter(this.body, core.u8, core.i32);
   }
 
-  /** @returns the function's code, without its locals and final end, and its hints (Assembler.hints). */
-  compile(region: Region): { code: Uint8Array; hints: number[] } {
+  /**
+   * @param callsOnMiss see U.BLOCK_MISSES
+   * @returns the function's code, without its locals and final end, and its hints (Assembler.hints)
+   */
+  compile(region: Region, callsOnMiss: boolean): { code: Uint8Array; hints: number[] } {
     const { body, out, e } = this;
     this.region = region;
     this.structure = analyse(region);
     body.clear();
     out.clear();
-    e.beginFunction();
+    e.beginFunction(callsOnMiss);
     e.exit = body.block();
     this.tree(0);
     body.end();

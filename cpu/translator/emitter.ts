@@ -58,10 +58,17 @@ const RIPBASE = A.S_RIPBASE >>> 3;
 const GPRS = 16;
 /** General registers, temporaries and RIPBASE, by slot number. */
 const ALL_SLOTS: number = 0x00ffffff | (1 << RIPBASE);
+/** Kinds that set slot d and nothing else. */
+const PREPARES: ReadonlySet<number> = new Set([
+  ...[0, 1, 2, 3].flatMap((sz) => [U.U_MOV_RR + sz, U.U_MOV_RI + sz, U.U_LOAD + sz, U.U_LOADW + sz]),
+  ...[U.U_LOAD_ZX8_32, U.U_LOAD_ZX16_32, U.U_LEA64, U.U_LEA32, U.U_EA16],
+]);
 const isTemp = (n: number): boolean => n >= FIRST_TEMP && n < ZERO;
 
 interface Place {
   readonly at: number;
+  readonly first: number;
+  readonly unchanged: boolean;
   readonly blockOffset: number;
   readonly faults: Label | null;
   readonly mayLeave: boolean;
@@ -80,8 +87,13 @@ function countInstructions(w: Assembler, op: number): void {
 export class TranslatorEmitter extends FlagEmitter {
   private readonly u8: Uint8Array;
   private readonly i32: Int32Array;
-  /** Record of the micro-op. */
+  /** Record of the micro-op, and of the first one of its instruction. */
   private at = 0;
+  private first = 0;
+  /** No micro-op of the instruction before this one has changed what can be seen. */
+  private unchanged = true;
+  /** Misses of the TLB are handled by calls, not by leaving. */
+  private callsOnMiss = false;
   /** Offset of the block in its page. */
   private blockOffset = 0;
   /** Where status in local ST leaves the function. */
@@ -99,7 +111,9 @@ export class TranslatorEmitter extends FlagEmitter {
     this.i32 = i32;
   }
 
-  beginFunction(): void {
+  /** @param callsOnMiss see U.BLOCK_MISSES */
+  beginFunction(callsOnMiss: boolean): void {
+    this.callsOnMiss = callsOnMiss;
     this.slotsUsed = this.slotsDirty = 0;
     this.flagsUsed = false;
     this.known = NOTHING;
@@ -108,19 +122,31 @@ export class TranslatorEmitter extends FlagEmitter {
     this.blockOffset = offset;
     this.faults = faults;
     this.mayLeave = false;
+    this.at = 0;
   }
   /** Where in the region code is being emitted, to come back to after other blocks. */
   place(): Place {
-    const { at, blockOffset, faults, mayLeave, known } = this;
-    return { at, blockOffset, faults, mayLeave, known };
+    const { at, first, unchanged, blockOffset, faults, mayLeave, known } = this;
+    return { at, first, unchanged, blockOffset, faults, mayLeave, known };
   }
   goBack(place: Place): void {
     Object.assign(this, place);
   }
   /** @param dead the flags that it sets are never seen */
   beginUop(at: number, dead: boolean): void {
+    const { u8 } = this;
+    if (this.at === 0 || u8[this.at + 6] !== u8[at + 6]) {
+      this.first = at;
+      this.unchanged = true;
+    } else this.unchanged &&= this.isPreparation();
     this.at = at;
     this.dead = dead;
+  }
+  /** The micro-op only sets a temporary. */
+  private isPreparation(): boolean {
+    const kind = this.i32[this.at >>> 2]! & 0xffff;
+    const d = this.u8[this.at + 2]! >>> 3;
+    return d >= FIRST_TEMP && d < ZERO && PREPARES.has(kind);
   }
 
   // ---- slots --------------------------------------------------------------------------------------------------------
@@ -293,6 +319,13 @@ export class TranslatorEmitter extends FlagEmitter {
 
   slow(access: Access, bytes: number): void {
     const { w, l } = this;
+    if (this.unchanged && !this.callsOnMiss) {
+      // The interpreter does this instruction: a call here would cost V8's compiler as much time as all else does.
+      w.i32(this.first);
+      w.br(this.faults!);
+      this.mayLeave = true;
+      return;
+    }
     w.i32(0);
     w.get(l.lin);
     w.mem(MEM.i64_store, A.ACCESS_LIN);

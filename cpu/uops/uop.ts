@@ -28,13 +28,13 @@
  *   0 u32 link for taken, 4 u32 link for not taken (engine-private, 0 = none), 8 u16 instructions, 10 u16 cycles,
  *   12 u16 bytes of the block, 14 u16 unused.
  *
- * A block record is a 48-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
+ * A block record is a 64-byte header { u32 arena address of first byte, u32 MODE, u16 instructions, u16 bytes,
  * u32 address of the offsets table, i32 heat, u32 address of the terminal, i64 stamp, i32 calls left, u32 second page,
- * u32 next, u32 stack }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
+ * u32 next, u32 stack, i32 misses left, three words unused }, then the micro-ops, then one byte per instruction: its offset (the offsets table).
  */
 
 export const UOP_BYTES = 16;
-export const BLOCK_HEADER_BYTES = 48;
+export const BLOCK_HEADER_BYTES = 64;
 /** Offset in the header of the i32 heat: > 0 entries left until the block is warm, < 0 translated as function -1 - heat, 0 not counted. */
 export const BLOCK_HEAT = 16;
 /** Offset of the i64 under which the translation that begins with the block last found its pages in the fetch TLB (interpreter/generate.ts `stamp`). */
@@ -49,6 +49,8 @@ export const BLOCK_SECOND = 36;
  */
 export const BLOCK_NEXT = 40;
 export const BLOCK_STACK = 44;
+/** Offset of the i32 number of TLB misses that may leave the translation that begins with the block before it is made anew, to handle them itself. */
+export const BLOCK_MISSES = 48;
 export const C_SCALE_MASK = 3;
 export const C_STACK = 4;
 /** Of a U_VLOADA: MXCSR.MM forgives an address that is not aligned. */

@@ -22,7 +22,7 @@ const IMAGES = ["system64.elf", "system32.elf", "system-pae.elf"];
 /** Translates whatever is entered a third time, at once. */
 function makeEager(engine: Engine, core: Core): BlockRunner {
   const environment = makeEnvironment(core);
-  const tuning = { warm: 2, batch: 1, patience: 1, calls: 3 };
+  const tuning = { warm: 2, batch: 1, patience: 1, calls: 3, misses: 2 };
   return {
     run: linkInterpreter(core, environment),
     translator: new Translator(core, engine.blocks, environment, tuning),

@@ -13,7 +13,13 @@ const translations: Translator[] = [];
 /** Translates whatever is entered a third time. */
 const translate = (engine: Engine, core: Core): BlockRunner => {
   const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1, calls: 3 });
+  const made = new Translator(core, engine.blocks, environment, {
+    warm: 2,
+    batch: 1,
+    patience: 1,
+    calls: 3,
+    misses: 2,
+  });
   translations.push(made);
   return { run: linkInterpreter(core, environment), translator: made };
 };

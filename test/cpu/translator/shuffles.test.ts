@@ -10,7 +10,13 @@ const translators: Translator[] = [];
 const reference = new BareCore(makeReference);
 const translator = new BareCore((engine, core) => {
   const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1, calls: 3 });
+  const made = new Translator(core, engine.blocks, environment, {
+    warm: 2,
+    batch: 1,
+    patience: 1,
+    calls: 3,
+    misses: 2,
+  });
   translators.push(made);
   return { run: linkInterpreter(core, environment), translator: made };
 });

@@ -29,7 +29,13 @@ function missesInTurns(bare: BareCore, slice: number): unknown {
 it.each([1, 2, 3])("cores whose short turns are %i cycles miss the fetch TLB alike in all engines", (slice) => {
   const translated = new BareCore((engine, core) => {
     const environment = makeEnvironment(core);
-    const translator = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1, calls: 3 });
+    const translator = new Translator(core, engine.blocks, environment, {
+      warm: 2,
+      batch: 1,
+      patience: 1,
+      calls: 3,
+      misses: 2,
+    });
     return { run: linkInterpreter(core, environment), translator };
   });
   const expected = missesInTurns(new BareCore(makeReference), slice);
