@@ -118,10 +118,22 @@ function shuffleOfDwords(imm: number, second: number): number[] {
   });
 }
 
-function shuffle(w: Assembler, lanes: readonly number[]): void {
+export function shuffle(w: Assembler, lanes: readonly number[]): void {
   w.simd(I8X16_SHUFFLE);
   for (const lane of lanes) w.byte(lane);
 }
+
+/** Operations on b alone. */
+const OF_B: Partial<Record<U.VOp, number>> = { absb: 0x60, absw: 0x80, absd: 0xa0 };
+const [I16X8_EQ, I16X8_Q15MULR_SAT_S, V128_XOR] = [0x2d, 0x82, 0x51];
+/** Of the low and of the high bytes: to words without and with sign. */
+const EXTENSIONS = [
+  [0x89, 0x87],
+  [0x8a, 0x88],
+] as const;
+const [I32X4_DOT_I16X8_S, I16X8_NARROW_I32X4_S] = [0xba, 0x85];
+const [I8X16_MIN_U, I8X16_MAX_U] = [0x77, 0x79];
+const [I16X8_EXTADD_PAIRWISE_U, I32X4_EXTADD_PAIRWISE_U, I32X4_ADD, I64X2_SHR_U] = [0x7d, 0x7f, 0xae, 0xcd];
 
 function emitBinary(e: Emitter, op: U.VOp): void {
   const { w } = e;
@@ -139,6 +151,49 @@ function emitBinary(e: Emitter, op: U.VOp): void {
     w.simd(I8X16_SPLAT);
     w.simd(V128_AND);
     w.simd(I8X16_SWIZZLE);
+  } else if (OF_B[op] !== undefined) {
+    e.getVector("b");
+    w.simd(OF_B[op]);
+  } else if (op === "mulhrsw") {
+    e.getVector("a");
+    e.getVector("b");
+    w.simd(I16X8_Q15MULR_SAT_S);
+    // -1 * -1 saturates there, and overflows here.
+    for (const field of ["a", "b"] as const) {
+      e.getVector(field);
+      w.i32(0x8000);
+      w.simd(SPLATS[1]!);
+      w.simd(I16X8_EQ);
+    }
+    w.simd(V128_AND);
+    w.simd(V128_XOR);
+  } else if (op === "maddubsw") {
+    for (const [unsigned, signed] of EXTENSIONS) {
+      e.getVector("a");
+      w.simd(unsigned);
+      e.getVector("b");
+      w.simd(signed);
+      w.simd(I32X4_DOT_I16X8_S);
+    }
+    w.simd(I16X8_NARROW_I32X4_S);
+  } else if (op === "sadbw") {
+    for (const extreme of [I8X16_MAX_U, I8X16_MIN_U]) {
+      e.getVector("a");
+      e.getVector("b");
+      w.simd(extreme);
+    }
+    w.simd(I8X16_SUB);
+    w.simd(I16X8_EXTADD_PAIRWISE_U);
+    w.simd(I32X4_EXTADD_PAIRWISE_U);
+    // The sum of both dwords of a qword.
+    w.tee(e.l.v);
+    w.i32(32);
+    w.simd(I64X2_SHR_U);
+    w.get(e.l.v);
+    w.simd(I32X4_ADD);
+    w.i64(0xffffffff);
+    w.simd(SPLATS[3]!);
+    w.simd(V128_AND);
   } else if (PRODUCTS[op] !== undefined) {
     for (const product of PRODUCTS[op]) {
       e.getVector("a");
@@ -163,13 +218,24 @@ function emitBinary(e: Emitter, op: U.VOp): void {
   e.closeVector();
 }
 
-/** Shift of every element of `bits` by imm; WebAssembly takes the count modulo the size, x86 does not. */
-function emitShift(e: Emitter, op: number, bits: number, arithmetic: boolean): void {
+/** Shifts of each element, in the order of U_VSHIFT_I: SIMD opcode, bits, arithmetic. */
+export const SHIFTS: readonly (readonly [op: number, bits: number, arithmetic: boolean])[] = [
+  [0x8b, 16, false],
+  [0xab, 32, false],
+  [0xcb, 64, false],
+  [0x8d, 16, false],
+  [0xad, 32, false],
+  [0xcd, 64, false],
+  [0x8c, 16, true],
+  [0xac, 32, true],
+];
+
+/** Shift of every element of `bits` by what `count` pushes (i32); WebAssembly takes the count modulo the size, x86 does not. */
+export function emitShift(e: Emitter, op: number, bits: number, arithmetic: boolean, count: () => void): void {
   const { w } = e;
   e.openVector("d");
   e.getVector("a");
-  e.imm();
-  w.op(OP.i32_wrap_i64);
+  count();
   w.tee(e.l.i);
   if (arithmetic) {
     // A count over the size fills with the sign, as a shift by size - 1 does.
@@ -466,17 +532,13 @@ export function installVector(table: EmitTable): void {
       e.close("d", sz, true);
     };
   for (const op of U.V_OPS) table[U.vop(op)] = (e) => emitBinary(e, op);
-  for (const [kind, op, bits, arithmetic] of [
-    [U.U_VSHLW_I, 0x8b, 16, false],
-    [U.U_VSHLD_I, 0xab, 32, false],
-    [U.U_VSHLQ_I, 0xcb, 64, false],
-    [U.U_VSHRW_I, 0x8d, 16, false],
-    [U.U_VSHRD_I, 0xad, 32, false],
-    [U.U_VSHRQ_I, 0xcd, 64, false],
-    [U.U_VSARW_I, 0x8c, 16, true],
-    [U.U_VSARD_I, 0xac, 32, true],
-  ] as const)
-    table[kind] = (e) => emitShift(e, op, bits, arithmetic);
+  SHIFTS.forEach(([op, bits, arithmetic], n) => {
+    table[U.U_VSHIFT_I + n] = (e) =>
+      emitShift(e, op, bits, arithmetic, () => {
+        e.imm();
+        e.w.op(OP.i32_wrap_i64);
+      });
+  });
   table[U.U_VBYTESHL] = (e) => emitByteShift(e, true);
   table[U.U_VBYTESHR] = (e) => emitByteShift(e, false);
   table[U.U_VSHUFD] = (e) => emitShuffleDwords(e);

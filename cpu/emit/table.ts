@@ -4,6 +4,7 @@ import { installAlu } from "./emit-alu.ts";
 import { installBits } from "./emit-bits.ts";
 import { installBmi } from "./emit-bmi.ts";
 import { installFloat } from "./emit-float.ts";
+import { installLanes } from "./emit-lanes.ts";
 import { installMove } from "./emit-move.ts";
 import { installMulDiv } from "./emit-muldiv.ts";
 import { installSystem } from "./emit-system.ts";
@@ -22,6 +23,7 @@ export function emitTable(): EmitTable {
     installMulDiv(built);
     installMove(built);
     installVector(built);
+    installLanes(built);
     installFloat(built);
     installX87(built);
     installWide(built);

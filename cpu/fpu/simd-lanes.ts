@@ -60,42 +60,12 @@ function dwords(name: string, f: (a: number, b: number) => number): number {
   });
 }
 
-export const HELPER_PMULHRSW: number = words("PMULHRSW", (a, b) => (((a * b) >> 14) + 1) >> 1);
-export const HELPER_PABSB: number = bytes("PABSB", (_, b) => Math.abs(b));
-export const HELPER_PABSW: number = words("PABSW", (_, b) => Math.abs(b));
-export const HELPER_PABSD: number = dwords("PABSD", (_, b) => (b < 0 ? -b : b));
 const sign = (a: number, b: number): number => (b < 0 ? -a : b === 0 ? 0 : a);
 export const HELPER_PSIGNB: number = bytes("PSIGNB", sign);
 export const HELPER_PSIGNW: number = words("PSIGNW", sign);
 export const HELPER_PSIGND: number = dwords("PSIGND", sign);
 
 // ---- sums -----------------------------------------------------------------------------------------------------------
-
-export const HELPER_PMADDUBSW: number = defineVectorHelper("PMADDUBSW", (core, u) => {
-  const { u8 } = core;
-  const d = vectorAt(core, u, D);
-  const a = vectorAt(core, u, A);
-  const b = vectorAt(core, u, B);
-  for (let i = 0; i < 16; i += 2) {
-    const sum = saturate16(u8[a + i]! * signed8(u8[b + i]!) + u8[a + i + 1]! * signed8(u8[b + i + 1]!));
-    core.u16[(d + i) >>> 1] = sum;
-  }
-  return H_OK;
-});
-
-export const HELPER_PSADBW: number = defineVectorHelper("PSADBW", (core, u) => {
-  const { u8, i32 } = core;
-  const d = vectorAt(core, u, D);
-  const a = vectorAt(core, u, A);
-  const b = vectorAt(core, u, B);
-  for (let half = 0; half < 16; half += 8) {
-    let sum = 0;
-    for (let i = half; i < half + 8; i++) sum += Math.abs(u8[a + i]! - u8[b + i]!);
-    i32[(d + half) >>> 2] = sum;
-    i32[(d + half + 4) >>> 2] = 0;
-  }
-  return H_OK;
-});
 
 const lanes: Int32Array = new Int32Array(16);
 
@@ -190,47 +160,17 @@ export const HELPER_TEST: number = defineHelper("PTEST", (core, u) => {
   return H_OK;
 });
 
-// ---- shifts by a register ------------------------------------------------------------------------------------------
+// ---- shifts of each element by its own count -------------------------------------------------------------------------
 
 export const SHIFT_LEFT = 0;
 export const SHIFT_RIGHT = 1;
 export const SHIFT_ARITHMETIC = 2;
-
-/** The count in the low 64 bits of vector b, cut to `most`. */
-function countOf(core: Core, u: number, most: number): number {
-  const b = vectorAt(core, u, B) >>> 2;
-  return core.i32[b + 1] !== 0 ? most : Math.min(core.i32[b]! >>> 0, most);
-}
-
-function shiftWord(x: number, n: number, kind: number): number {
-  if (kind === SHIFT_ARITHMETIC) return signed16(x) >> n;
-  return kind === SHIFT_LEFT ? x << n : x >>> n;
-}
 
 function shiftDword(x: number, n: number, kind: number): number {
   if (kind === SHIFT_ARITHMETIC) return x >> Math.min(n, 31);
   if (n > 31) return 0;
   return kind === SHIFT_LEFT ? x << n : x >>> n;
 }
-
-/** U_HELPER: d = words, dwords or qwords of a shifted by the count in b; c = SHIFT_*. */
-export const HELPER_SHIFT_WORDS: number = defineVectorHelper("packed shift of words", (core, u) => {
-  const d = vectorAt(core, u, D) >>> 1;
-  const a = vectorAt(core, u, A) >>> 1;
-  const n = countOf(core, u, 16);
-  const kind = core.u8[u + 7]!;
-  for (let i = 0; i < 8; i++) core.u16[d + i] = shiftWord(core.u16[a + i]!, n, kind);
-  return H_OK;
-});
-
-export const HELPER_SHIFT_DWORDS: number = defineVectorHelper("packed shift of dwords", (core, u) => {
-  const d = vectorAt(core, u, D) >>> 2;
-  const a = vectorAt(core, u, A) >>> 2;
-  const n = countOf(core, u, 32);
-  const kind = core.u8[u + 7]!;
-  for (let i = 0; i < 4; i++) core.i32[d + i] = shiftDword(core.i32[a + i]!, n, kind);
-  return H_OK;
-});
 
 /** The quadword at `from` (an index into i32) shifted by n, which is 64 or less, to `to`. */
 function shiftQword(core: Core, to: number, from: number, n: number, left: boolean): void {
@@ -249,14 +189,6 @@ function shiftQword(core: Core, to: number, from: number, n: number, left: boole
     i32[to + 1] = hi;
   }
 }
-
-export const HELPER_SHIFT_QWORDS: number = defineVectorHelper("packed shift of qwords", (core, u) => {
-  const d = vectorAt(core, u, D) >>> 2;
-  const a = vectorAt(core, u, A) >>> 2;
-  const n = countOf(core, u, 64);
-  for (let i = 0; i < 4; i += 2) shiftQword(core, d + i, a + i, n, core.u8[u + 7] === SHIFT_LEFT);
-  return H_OK;
-});
 
 // ---- shifts by each element -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import * as U from "../uops/uop.ts";
 import { installArithmetic } from "./arithmetic.ts";
 import { installBits } from "./bits.ts";
 import { installBmi } from "./bmi.ts";
+import { installLanes } from "./lanes.ts";
 import { installMove, push } from "./move.ts";
 import { type EvaluateTable, low, State, signed } from "./state.ts";
 import { installSystem } from "./system.ts";
@@ -25,6 +26,7 @@ function buildTable(): EvaluateTable {
   installBmi(table);
   installMove(table);
   installVector(table);
+  installLanes(table);
   installSystem(table);
   return table;
 }

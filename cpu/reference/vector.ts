@@ -6,10 +6,10 @@ import * as U from "../uops/uop.ts";
 import { bit, type EvaluateTable, low, type State, signed } from "./state.ts";
 
 /** Element `i` of `bits` bits. */
-const lane = (v: bigint, bits: number, i: number): bigint => low(bits, v >> BigInt(bits * i));
+export const lane = (v: bigint, bits: number, i: number): bigint => low(bits, v >> BigInt(bits * i));
 
 /** The vector of 128 / `bits` elements that `element` gives. */
-function build(bits: number, element: (i: number) => bigint): bigint {
+export function build(bits: number, element: (i: number) => bigint): bigint {
   let v = 0n;
   for (let i = 128 / bits - 1; i >= 0; i--) v = (v << BigInt(bits)) | low(bits, element(i));
   return v;
@@ -22,7 +22,16 @@ function saturate(bits: number, isSigned: boolean, x: bigint): bigint {
   return x > top ? top : x < bottom ? bottom : x;
 }
 
-const LANE_BITS: Readonly<Record<string, number>> = { b: 8, w: 16, d: 32, q: 64, bw: 8, wd: 16, dq: 32, qdq: 64 };
+export const LANE_BITS: Readonly<Record<string, number>> = {
+  b: 8,
+  w: 16,
+  d: 32,
+  q: 64,
+  bw: 8,
+  wd: 16,
+  dq: 32,
+  qdq: 64,
+};
 
 type Binary = (d: bigint, a: bigint) => bigint;
 
@@ -94,6 +103,31 @@ function binary(name: U.VOp): Binary {
       return pack(8, false);
     case "packusdw":
       return pack(16, false);
+    case "absb":
+    case "absw":
+    case "absd": {
+      const bits = LANE_BITS[name.slice(-1)]!;
+      return (_, b) => build(bits, (i) => most(signed(bits, lane(b, bits, i)), -signed(bits, lane(b, bits, i))));
+    }
+    case "mulhrsw":
+      return (a, b) =>
+        build(16, (i) => (((signed(16, lane(a, 16, i)) * signed(16, lane(b, 16, i))) >> 14n) + 1n) >> 1n);
+    case "maddubsw":
+      return (a, b) =>
+        build(16, (i) => {
+          const product = (k: number): bigint => lane(a, 8, k) * signed(8, lane(b, 8, k));
+          return saturate(16, true, product(2 * i) + product(2 * i + 1));
+        });
+    case "sadbw":
+      return (a, b) =>
+        build(64, (i) => {
+          let sum = 0n;
+          for (let k = 8 * i; k < 8 * i + 8; k++) {
+            const difference = lane(a, 8, k) - lane(b, 8, k);
+            sum += most(difference, -difference);
+          }
+          return sum;
+        });
     case "shufb":
       return (a, b) => build(8, (i) => (bit(b, 8 * i + 7) ? 0n : lane(a, 8, Number(lane(b, 8, i) & 15n))));
   }
@@ -117,28 +151,27 @@ function installBinary(table: EvaluateTable): void {
 }
 
 /** A count of the element's size or more gives zero, or the sign. */
-const SHIFTS: readonly (readonly [number, number, (x: bigint, n: bigint, bits: number) => bigint])[] = [
-  [U.U_VSHLW_I, 16, (x, n) => x << n],
-  [U.U_VSHLD_I, 32, (x, n) => x << n],
-  [U.U_VSHLQ_I, 64, (x, n) => x << n],
-  [U.U_VSHRW_I, 16, (x, n) => x >> n],
-  [U.U_VSHRD_I, 32, (x, n) => x >> n],
-  [U.U_VSHRQ_I, 64, (x, n) => x >> n],
-  [U.U_VSARW_I, 16, (x, n, bits) => signed(bits, x) >> n],
-  [U.U_VSARD_I, 32, (x, n, bits) => signed(bits, x) >> n],
-];
+const SHIFTS: Readonly<Record<string, (x: bigint, n: bigint, bits: number) => bigint>> = {
+  sll: (x, n) => x << n,
+  srl: (x, n) => x >> n,
+  sra: (x, n, bits) => signed(bits, x) >> n,
+};
 
 function installShifts(table: EvaluateTable): void {
-  for (const [kind, bits, op] of SHIFTS)
-    table[kind] = (m, u) => {
+  U.V_SHIFTS.forEach((name, index) => {
+    const [bits, op] = [LANE_BITS[name.slice(3)]!, SHIFTS[name.slice(0, 3)]!];
+    const shift = (m: State, u: number, count: bigint): number => {
       const a = m.vector(m.a(u));
-      const n = least(low(32, m.imm(u)), 64n);
+      const n = least(count, 64n);
       m.setVector(
         m.d(u),
         build(bits, (i) => op(lane(a, bits, i), n, bits)),
       );
       return U.H_OK;
     };
+    table[U.U_VSHIFT_I + index] = (m, u) => shift(m, u, low(32, m.imm(u)));
+    table[U.U_VSHIFT_R + index] = (m, u) => shift(m, u, low(64, m.vector(m.b(u))));
+  });
   table[U.U_VBYTESHL] = (m, u) => {
     m.setVector(m.d(u), low(128, m.vector(m.a(u)) << (m.imm(u) * 8n)));
     return U.H_OK;

@@ -47,6 +47,9 @@ function nameOf(base: number, index: number, count: number, stem: string): strin
   if (base === U.U_ALU)
     return `${ALU_NAMES[Math.trunc(index / 20)]}.${FORM_NAMES[Math.trunc(index / 4) % 5]}${8 << (index & 3)}`;
   if (base === U.U_V) return `v.${U.V_OPS[index]}`;
+  if (base === U.U_VSHIFT_I || base === U.U_VSHIFT_R)
+    return `vp${U.V_SHIFTS[index]}_${base === U.U_VSHIFT_I ? "i" : "r"}`;
+  if (base === U.U_VWIDEN) return `vpmov${U.V_WIDEN[index]}`;
   if (base === U.U_X87) return `x87.${U.X87_OPS[index]}`;
   if (base === U.U_JCC) return `j${U.CONDITION_NAMES[index]}`;
   return count === 4 ? `${stem}${8 << index}` : stem;

@@ -7,7 +7,18 @@ import * as H from "../fpu/simd-shuffle.ts";
 import { isAmd } from "../system/cpu-model.ts";
 import { defineLifter, type Lifter } from "./builder.ts";
 import { HELPER_UNDEFINED } from "./helpers-integer.ts";
-import { clearUpper, firstSource, guarded, isLong, lastSource, upper, V_T0, vectorSource } from "./lift-vector.ts";
+import {
+  clearUpper,
+  firstSource,
+  guarded,
+  isLong,
+  lastSource,
+  qwordOrder,
+  upper,
+  V_T0,
+  V_T1,
+  vectorSource,
+} from "./lift-vector.ts";
 import * as U from "./uop.ts";
 
 const REX_W = 8;
@@ -89,7 +100,18 @@ function permute(helper: number): Lifter {
   };
 }
 define(permute(H.HELPER_VPERMD), "VPERMD", "VPERMPS");
-const permuteQwords = permute(H.HELPER_VPERMQ);
+/** VPERMQ: two SHUFPDs of the halves. */
+const permuteQwords: Lifter = (b, ins) => {
+  const d = ins.reg[0]!;
+  const y = vectorSource(b, ins, 1, V_T0);
+  const qword = (n: number): number => (ins.immLo >> (2 * n)) & 3;
+  const half = (n: number): number => (qword(n) & 2 ? upper(y) : y);
+  const pair = (to: number, n: number): void =>
+    b.emit(U.U_VSHUFPS, to, half(n), half(n + 1), 0, 0, 0, qwordOrder(qword(n) & 1, qword(n + 1) & 1));
+  pair(V_T1, 0);
+  pair(upper(d), 2);
+  b.rr(U.U_VMOV, d, V_T1);
+};
 /** AMD's processors ignore VEX.W here; Intel's want it set (SDM volume 2, VPERMQ). */
 define(
   (b, ins) => {
@@ -99,7 +121,24 @@ define(
   "VPERMQ",
   "VPERMPD",
 );
-define(permute(H.HELPER_VPERM2), "VPERM2F128", "VPERM2I128");
+/** Each half of the result is one of four, or zero. */
+define(
+  (b, ins) => {
+    const d = ins.reg[0]!;
+    const x = firstSource(ins);
+    const y = vectorSource(b, ins, lastSource(ins), V_T0);
+    const half = (to: number, choice: number): void => {
+      const from = choice & 2 ? y : x;
+      if (choice & 8) b.vector(U.U_VZERO, to, 0, 0);
+      else b.rr(U.U_VMOV, to, choice & 1 ? upper(from) : from);
+    };
+    half(V_T1, ins.immLo & 15);
+    half(upper(d), (ins.immLo >> 4) & 15);
+    b.rr(U.U_VMOV, d, V_T1);
+  },
+  "VPERM2F128",
+  "VPERM2I128",
+);
 
 /** Inside 16 bytes: by a vector, or by an immediate as VPSHUFD and VSHUFPD do. */
 function permuteInLane(size: number): Lifter {
@@ -112,7 +151,10 @@ function permuteInLane(size: number): Lifter {
       const part = (n: number): number => (half === 0 ? n : upper(n));
       if (last === 2) b.helper(H.HELPER_VPERMILV, part(d), part(x), part(y), 0, size);
       else if (size === 4) b.vectorImm(U.U_VSHUFD, part(d), part(y), ins.immLo & 255);
-      else b.helper(H.HELPER_SHUFPD, part(d), part(y), part(y), (ins.immLo >> (half * 2)) & 3);
+      else {
+        const imm = ins.immLo >> (half * 2);
+        b.emit(U.U_VSHUFPS, part(d), part(y), part(y), 0, 0, 0, qwordOrder(imm & 1, (imm >> 1) & 1));
+      }
     }
     clearUpper(b, ins);
   };

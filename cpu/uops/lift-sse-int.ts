@@ -23,6 +23,7 @@ import {
   isLong,
   isVex,
   lastSource,
+  qwordOrder,
   upper,
   V_T0,
   vectorSource,
@@ -58,6 +59,10 @@ const call =
   (helper: number, disp = 0): VectorOperation =>
   (b, d, x, y, imm) =>
     b.helper(helper, d, x, y, imm, disp);
+
+/** SHUFPD: a qword of x and one of y, by bits 0 and 1 of the immediate; as SHUFPS takes dwords. */
+const shuffleQwords: VectorOperation = (b, d, x, y, imm) =>
+  b.emit(U.U_VSHUFPS, d, x, y, 0, 0, 0, qwordOrder(imm & 1, (imm >> 1) & 1));
 
 /** Instructions that are one vector micro-op. */
 const MICRO_OPS: readonly (readonly [mnemonic: number, operation: U.VOp, shape?: number])[] = [
@@ -131,6 +136,12 @@ const MICRO_OPS: readonly (readonly [mnemonic: number, operation: U.VOp, shape?:
   [MN.MN_PACKSSDW, "packssdw", MMX_BESIDE],
   [MN.MN_PACKUSWB, "packuswb", MMX_BESIDE],
   [MN.MN_PACKUSDW, "packusdw"],
+  [MN.MN_PABSB, "absb"],
+  [MN.MN_PABSW, "absw"],
+  [MN.MN_PABSD, "absd"],
+  [MN.MN_PMULHRSW, "mulhrsw"],
+  [MN.MN_PMADDUBSW, "maddubsw"],
+  [MN.MN_PSADBW, "sadbw"],
 ];
 for (const [mnemonic, operation, shape] of MICRO_OPS)
   defineVectorLifter(packed(one(U.vop(operation)), shape), mnemonic);
@@ -147,12 +158,6 @@ for (const [mnemonic, high, low] of [
 
 /** Instructions that are one helper. */
 const HELPERS: readonly (readonly [mnemonic: number, helper: number, shape?: number])[] = [
-  [MN.MN_PMULHRSW, H.HELPER_PMULHRSW],
-  [MN.MN_PMADDUBSW, H.HELPER_PMADDUBSW],
-  [MN.MN_PSADBW, H.HELPER_PSADBW],
-  [MN.MN_PABSB, H.HELPER_PABSB],
-  [MN.MN_PABSW, H.HELPER_PABSW],
-  [MN.MN_PABSD, H.HELPER_PABSD],
   [MN.MN_PSIGNB, H.HELPER_PSIGNB],
   [MN.MN_PSIGNW, H.HELPER_PSIGNW],
   [MN.MN_PSIGND, H.HELPER_PSIGND],
@@ -172,14 +177,21 @@ defineVectorLifter(
   MN.MN_SHUFPS,
 );
 
-/** The immediate has a bit for each lane, or less than 8 bits for each 16 bytes: instruction, helper, its disp, bits. */
-for (const [mnemonic, helper, disp, bits] of [
-  [MN.MN_SHUFPD, S.HELPER_SHUFPD, 0, 2],
-  [MN.MN_PBLENDW, S.HELPER_BLEND, 2, 0],
-  [MN.MN_BLENDPS, S.HELPER_BLEND, 4, 4],
-  [MN.MN_BLENDPD, S.HELPER_BLEND, 8, 2],
+/** The immediate has a bit for each lane of `size` bytes of the vector, or of 16 bytes if there are eight: instruction, size, bits. */
+function blend(size: number): VectorOperation {
+  return (b, d, x, y, imm) => {
+    let mask = 0;
+    for (let i = 0; i < 16; i++) mask |= ((imm >> Math.trunc(i / size)) & 1) << i;
+    b.emit(U.U_VBLEND, d, x, y, 0, 0, 0, mask);
+  };
+}
+for (const [mnemonic, size, bits] of [
+  [MN.MN_PBLENDW, 2, 0],
+  [MN.MN_BLENDPS, 4, 4],
+  [MN.MN_BLENDPD, 8, 2],
 ] as const)
-  defineVectorLifter(packed(call(helper, disp), MMX_LANES, bits), mnemonic);
+  defineVectorLifter(packed(blend(size), MMX_LANES, bits), mnemonic);
+defineVectorLifter(packed(shuffleQwords, MMX_LANES, 2), MN.MN_SHUFPD);
 for (const [mnemonic, kind] of [
   [MN.MN_PSHUFLW, U.U_VSHUFLW],
   [MN.MN_PSHUFHW, U.U_VSHUFHW],
@@ -188,23 +200,32 @@ for (const [mnemonic, kind] of [
     packed((b, d, _, y, imm) => b.vectorImm(kind, d, y, imm)),
     mnemonic,
   );
-defineLifter(packed(call(S.HELPER_BLEND, 4), MMX_LANES, 4), MN.mnemonic("VPBLENDD"));
+defineLifter(packed(blend(4), MMX_LANES, 4), MN.mnemonic("VPBLENDD"));
 
 const shuffleBytes = packed(one(U.vop("shufb")));
 const shuffleMmx = packed(call(S.HELPER_PSHUFB_MMX));
 defineVectorLifter((b, ins) => (isMmx(ins) ? shuffleMmx : shuffleBytes)(b, ins), MN.MN_PSHUFB);
-const alignXmm = packed(call(S.HELPER_PALIGNR));
+const alignXmm = packed((b, d, x, y, imm) => {
+  if (imm < 16) b.emit(U.U_VALIGN, d, x, y, 0, 0, 0, imm);
+  else b.vectorImm(U.U_VBYTESHR, d, x, Math.min(imm - 16, 16));
+});
 const alignMmx = guarded(mmxAlign);
 defineVectorLifter((b, ins) => (isMmx(ins) ? alignMmx : alignXmm)(b, ins), MN.MN_PALIGNR);
 
-/** PTEST and VTESTPS, VTESTPD: `size` as the helper wants it. */
+/** VTESTPS, VTESTPD: `size` as the helper wants it. */
 function testLifter(size: number): Lifter {
   return guarded((b, ins) => {
     const y = vectorSource(b, ins, 1, V_T0);
     b.helper(H.HELPER_TEST, 0, ins.reg[0]!, y, size, isLong(ins) ? H.TEST_LONG : 0);
   });
 }
-defineVectorLifter(testLifter(0), MN.MN_PTEST);
+defineVectorLifter(
+  guarded((b, ins) => {
+    const y = vectorSource(b, ins, 1, V_T0);
+    b.vector(isLong(ins) ? U.U_VTEST256 : U.U_VTEST, 0, ins.reg[0]!, y);
+  }),
+  MN.MN_PTEST,
+);
 defineLifter(testLifter(4), MN.mnemonic("VTESTPS"));
 defineLifter(testLifter(8), MN.mnemonic("VTESTPD"));
 
@@ -225,10 +246,10 @@ function byImmediate(kind: number, most: number): Lifter {
 }
 
 /** Shifts by a register or memory: the count is the same for both halves. */
-function byRegister(helper: number, direction: number): Lifter {
+function byRegister(kind: number): Lifter {
   return guarded((b, ins) => {
     if (isMmx(ins)) {
-      mmxBinary(b, ins, (builder, d, x, y) => builder.helper(helper, d, x, y, direction), MMX_LANES);
+      mmxBinary(b, ins, (builder, d, x, y) => builder.vector(kind, d, x, y), MMX_LANES);
       return;
     }
     const d = ins.reg[0]!;
@@ -237,29 +258,20 @@ function byRegister(helper: number, direction: number): Lifter {
     if (isLong(ins)) {
       // The lower half may hold the count.
       if (y === d) b.rr(U.U_VMOV, (y = V_T0), d);
-      b.helper(helper, upper(d), upper(x), y, direction);
+      b.vector(kind, upper(d), upper(x), y);
     } else clearUpper(b, ins);
-    b.helper(helper, d, x, y, direction);
+    b.vector(kind, d, x, y);
   });
 }
 
-for (const [mnemonic, kind, helper, direction] of [
-  [MN.MN_PSLLW, U.U_VSHLW_I, H.HELPER_SHIFT_WORDS, H.SHIFT_LEFT],
-  [MN.MN_PSLLD, U.U_VSHLD_I, H.HELPER_SHIFT_DWORDS, H.SHIFT_LEFT],
-  [MN.MN_PSLLQ, U.U_VSHLQ_I, H.HELPER_SHIFT_QWORDS, H.SHIFT_LEFT],
-  [MN.MN_PSRLW, U.U_VSHRW_I, H.HELPER_SHIFT_WORDS, H.SHIFT_RIGHT],
-  [MN.MN_PSRLD, U.U_VSHRD_I, H.HELPER_SHIFT_DWORDS, H.SHIFT_RIGHT],
-  [MN.MN_PSRLQ, U.U_VSHRQ_I, H.HELPER_SHIFT_QWORDS, H.SHIFT_RIGHT],
-  [MN.MN_PSRAW, U.U_VSARW_I, H.HELPER_SHIFT_WORDS, H.SHIFT_ARITHMETIC],
-  [MN.MN_PSRAD, U.U_VSARD_I, H.HELPER_SHIFT_DWORDS, H.SHIFT_ARITHMETIC],
-] as const) {
-  const immediate = byImmediate(kind, 255);
-  const register = byRegister(helper, direction);
+U.V_SHIFTS.forEach((name, index) => {
+  const immediate = byImmediate(U.U_VSHIFT_I + index, 255);
+  const register = byRegister(U.U_VSHIFT_R + index);
   defineVectorLifter(
     (b, ins) => (ins.kind[1] === OP_IMM || ins.kind[2] === OP_IMM ? immediate : register)(b, ins),
-    mnemonic,
+    MN.mnemonic(`P${name.toUpperCase()}`),
   );
-}
+});
 defineVectorLifter(byImmediate(U.U_VBYTESHL, 16), MN.MN_PSLLDQ);
 defineVectorLifter(byImmediate(U.U_VBYTESHR, 16), MN.MN_PSRLDQ);
 

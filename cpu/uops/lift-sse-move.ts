@@ -187,8 +187,13 @@ function maskBlend(size: number): Lifter {
     const x = firstSource(ins);
     const y = vectorSource(b, ins, lastSource(ins), V_T0);
     const mask = isVex(ins) ? ins.reg[3]! : 0;
-    b.helper(H.HELPER_BLENDV, d, x, y, mask, size);
-    if (isLong(ins)) b.helper(H.HELPER_BLENDV, upper(d), upper(x), upper(y), upper(mask), size);
+    const half = (part: (n: number) => number): void => {
+      b.rr(U.U_VSIGNS + sizeIndex(size), V_T1, part(mask));
+      b.vector(U.U_VSELECT, V_T1, part(x), part(y));
+      b.rr(U.U_VMOV, part(d), V_T1);
+    };
+    half((n) => n);
+    if (isLong(ins)) half(upper);
     else clearUpper(b, ins);
   });
 }
@@ -217,30 +222,33 @@ defineVectorLifter(
   MN.MN_INSERTPS,
 );
 
-for (const [mnemonic, from, to] of [
-  [MN.MN_PMOVSXBW, 1, 2],
-  [MN.MN_PMOVSXBD, 1, 4],
-  [MN.MN_PMOVSXBQ, 1, 8],
-  [MN.MN_PMOVSXWD, 2, 4],
-  [MN.MN_PMOVSXWQ, 2, 8],
-  [MN.MN_PMOVSXDQ, 4, 8],
-  [MN.MN_PMOVZXBW, 1, 2],
-  [MN.MN_PMOVZXBD, 1, 4],
-  [MN.MN_PMOVZXBQ, 1, 8],
-  [MN.MN_PMOVZXWD, 2, 4],
-  [MN.MN_PMOVZXWQ, 2, 8],
-  [MN.MN_PMOVZXDQ, 4, 8],
-] as const) {
-  const disp = to | (MN.MNEMONIC_NAMES[mnemonic]!.startsWith("PMOVSX") ? H.WIDEN_SIGNED : 0);
-  defineVectorLifter(
-    guarded((b, ins) => {
-      const y = vectorSource(b, ins, 1, V_T0);
-      b.helper(H.HELPER_WIDEN, ins.reg[0]!, y, y, from, disp | (isLong(ins) ? H.WIDEN_LONG : 0));
-      clearUpper(b, ins);
-    }),
-    mnemonic,
-  );
-}
+/** By steps of twice the size; the upper 16 bytes of the result come from elements further up. */
+for (const sign of ["s", "z"] as const)
+  for (const [suffix, steps] of [
+    ["BW", ["bw"]],
+    ["BD", ["bw", "wd"]],
+    ["BQ", ["bw", "wd", "dq"]],
+    ["WD", ["wd"]],
+    ["WQ", ["wd", "dq"]],
+    ["DQ", ["dq"]],
+  ] as const) {
+    const widen = (b: BlockBuilder, d: number, a: number): void => {
+      for (const step of steps) b.rr(U.vwiden(`${sign}x${step}`), d, step === steps[0] ? a : d);
+    };
+    defineVectorLifter(
+      guarded((b, ins) => {
+        const d = ins.reg[0]!;
+        const y = vectorSource(b, ins, 1, V_T0);
+        if (isLong(ins)) {
+          b.vectorImm(U.U_VBYTESHR, V_T1, y, 16 >> steps.length);
+          widen(b, upper(d), V_T1);
+        }
+        widen(b, d, y);
+        clearUpper(b, ins);
+      }),
+      MN.mnemonic(`PMOV${sign.toUpperCase()}X${suffix}`),
+    );
+  }
 
 // ---- masks, lanes and general registers ------------------------------------------------------------------------------------
 
@@ -256,12 +264,12 @@ defineVectorLifter(
   }),
   MN.MN_PMOVMSKB,
 );
-for (const [mnemonic, size] of [
-  [MN.MN_MOVMSKPS, 4],
-  [MN.MN_MOVMSKPD, 8],
+for (const [mnemonic, short, long] of [
+  [MN.MN_MOVMSKPS, U.U_VMSKD, U.U_VMSKD256],
+  [MN.MN_MOVMSKPD, U.U_VMSKQ, U.U_VMSKQ256],
 ] as const)
   defineVectorLifter(
-    guarded((b, ins) => b.helper(H.HELPER_MOVMSK, slotOf(ins, 0), ins.reg[1]!, 0, size, ins.size[1]!)),
+    guarded((b, ins) => b.rr(ins.size[1] === 32 ? long : short, slotOf(ins, 0), ins.reg[1]!)),
     mnemonic,
   );
 
@@ -278,11 +286,11 @@ function insertLifter(size: number): Lifter {
       b.m(U.U_LOAD + sizeIndex(size), S_T0);
     } else source = slotOf(ins, last);
     if (mmx) {
-      b.helper(H.HELPER_PINSR, V_T1, V_T1, source, lane, size);
+      b.emit(U.U_VINSERT + sizeIndex(size), V_T1, V_T1, source, 0, lane, 0, 0);
       mmxWrite(b, ins.reg[0]!, V_T1);
       return;
     }
-    b.helper(H.HELPER_PINSR, ins.reg[0]!, firstSource(ins), source, lane, size);
+    b.emit(U.U_VINSERT + sizeIndex(size), ins.reg[0]!, firstSource(ins), source, 0, lane, 0, 0);
     clearUpper(b, ins);
   });
 }
@@ -299,10 +307,10 @@ function extractLifter(size: number): Lifter {
     const a = mmx ? V_T0 : ins.reg[1]!;
     if (mmx) b.helper(HELPER_MMX_READ, V_T0, ins.reg[1]!);
     if (ins.kind[0] === OP_MEM) {
-      b.helper(H.HELPER_PEXTR, S_T0, a, 0, lane, size);
+      b.rr(U.U_VEXTRACT + sizeIndex(size), S_T0, a, lane);
       b.mem(ins, size, true);
       b.m(U.U_STORE + sizeIndex(size), S_T0);
-    } else b.helper(H.HELPER_PEXTR, slotOf(ins, 0), a, 0, lane, size);
+    } else b.rr(U.U_VEXTRACT + sizeIndex(size), slotOf(ins, 0), a, lane);
     if (mmx) b.helper(HELPER_MMX_ENTER);
   });
 }

@@ -86,6 +86,9 @@ export function guarded(lifter: Lifter): Lifter {
   };
 }
 
+/** The immediate of SHUFPS that takes qword `x` of its first source and qword `y` of its second. */
+export const qwordOrder = (x: number, y: number): number => (x ? 0x0e : 0x04) | (y ? 0xe0 : 0x40);
+
 // ---- VEX ------------------------------------------------------------------------------------------------------------------
 
 export const isVex = (ins: Instruction): boolean => (ROW_FLAGS[ins.row]! & ROW_VEX) !== 0;

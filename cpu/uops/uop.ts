@@ -306,20 +306,21 @@ export const V_OPS = [
   "packuswb",
   "packusdw",
   "shufb",
+  "absb",
+  "absw",
+  "absd",
+  "mulhrsw",
+  "maddubsw",
+  "sadbw",
 ] as const;
 export type VOp = (typeof V_OPS)[number];
 export const U_V: number = take(V_OPS.length);
-/** Kind of d = a op b. `andnot` is PANDN: ~a & b; `shufb` is PSHUFB of 16 bytes. */
+/** Kind of d = a op b. `andnot` is PANDN: ~a & b; `shufb` is PSHUFB of 16 bytes; `abs` is of b. */
 export const vop = (name: VOp): number => U_V + V_OPS.indexOf(name);
-/** d = a shifted by imm bits (0..: too large a count gives zero or the sign): PSLLW.. by immediate. */
-export const U_VSHLW_I: number = take(1);
-export const U_VSHLD_I: number = take(1);
-export const U_VSHLQ_I: number = take(1);
-export const U_VSHRW_I: number = take(1);
-export const U_VSHRD_I: number = take(1);
-export const U_VSHRQ_I: number = take(1);
-export const U_VSARW_I: number = take(1);
-export const U_VSARD_I: number = take(1);
+/** d = a shifted by imm bits, or by the low 64 bits of b: too large a count gives zero or the sign. In this order: PSLLW .. PSRAD. */
+export const V_SHIFTS = ["sllw", "slld", "sllq", "srlw", "srld", "srlq", "sraw", "srad"] as const;
+export const U_VSHIFT_I: number = take(V_SHIFTS.length);
+export const U_VSHIFT_R: number = take(V_SHIFTS.length);
 /** d = a shifted by imm bytes (0..16): PSLLDQ, PSRLDQ. */
 export const U_VBYTESHL: number = take(1);
 export const U_VBYTESHR: number = take(1);
@@ -343,6 +344,30 @@ export const U_VLOAD256: number = take(1);
 export const U_VLOADA256: number = take(1);
 export const U_VSTORE256: number = take(1);
 export const U_VSTOREA256: number = take(1);
+
+/** d = the low elements of a, each extended to twice its size, with its sign (s) or zeros (z). */
+export const V_WIDEN = ["sxbw", "zxbw", "sxwd", "zxwd", "sxdq", "zxdq"] as const;
+export type VWiden = (typeof V_WIDEN)[number];
+export const U_VWIDEN: number = take(V_WIDEN.length);
+export const vwiden = (name: VWiden): number => U_VWIDEN + V_WIDEN.indexOf(name);
+/** d = the sign of each element of a in all its bits: 8, 32 and 64 bits. */
+export const U_VSIGNS: number = take(4);
+/** d = by bits, b where d is set, else a; d = by bytes, b where the bit of imm is set, else a. */
+export const U_VSELECT: number = take(1);
+export const U_VBLEND: number = take(1);
+/** d = a:b shifted right by imm bytes (0..15): PALIGNR. */
+export const U_VALIGN: number = take(1);
+/** d = a with S[b] as element c; S[d] = element c of a, zero-extended to 64 bits. */
+export const U_VINSERT: number = take(4);
+export const U_VEXTRACT: number = take(4);
+/** S[d] = the signs of a's dwords or qwords, of 16 or 32 bytes: MOVMSKPS, MOVMSKPD. */
+export const U_VMSKD: number = take(1);
+export const U_VMSKD256: number = take(1);
+export const U_VMSKQ: number = take(1);
+export const U_VMSKQ256: number = take(1);
+/** PTEST of a with b: all flags. */
+export const U_VTEST: number = take(1);
+export const U_VTEST256: number = take(1);
 
 /**
  * SSE floating point on WebAssembly's floats, where that is exact to the flags: rounding to nearest, all exceptions masked,

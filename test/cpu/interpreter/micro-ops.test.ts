@@ -102,7 +102,9 @@ function prepare(kind: number, random: Random): void {
   if (/^sh[lr]d_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
   if (/^mov_ri64/.test(name)) disp = random.next() | 0;
   if (/^(shl|shr|sar|rol|ror)_i/.test(name)) imm = 1 + random.below(name.endsWith("64") ? 63 : 31);
-  if (/^vsh|^vsar/.test(name) && random.below(2)) imm = random.below(70);
+  if (/^vps/.test(name) && random.below(2)) imm = random.below(70);
+  if (/^v(insert|extract)/.test(name)) c = random.below(128 / Number(/\d+$/.exec(name)![0]));
+  if (name === "valign") imm = random.below(16);
   if (/^vbyte/.test(name)) imm = random.below(17);
   // Micro-ops of 32 bytes name what has an upper half.
   const long = name.endsWith("256") || (helperOf(kind) ?? "").endsWith("(32 bytes)");
@@ -112,8 +114,10 @@ function prepare(kind: number, random: Random): void {
   if (random.below(4) === 0) for (let n = 0; n < WORDS; n++) vectors[n] = lanes(random);
   const flags = random.next() & 0x8d5;
   if (vector) {
-    if (!/^vto|^vmovmskb/.test(name)) d = vd;
-    if (!memory && !/^vfrom/.test(name)) [a, b] = [va, vb];
+    if (!/^vto|^vmovmskb|^vmsk|^vextract/.test(name)) d = vd;
+    if (!memory && !/^vfrom/.test(name)) [a, b] = [va, name.startsWith("vinsert") ? register() : vb];
+    // Counts of shifts are mostly small.
+    if (/^vps.*_r$/.test(name) && random.below(3) > 0) vectors[vb * 2] = BigInt(random.below(70));
   }
   const helper = FLOAT_HELPERS.get(kind);
   let mxcsr = 0x1f80;
