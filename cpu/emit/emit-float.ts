@@ -15,6 +15,8 @@ const F32_LOAD = 0x2a;
 const F64_LOAD = 0x2b;
 const F32_STORE = 0x38;
 const F64_STORE = 0x39;
+const F32_EQ = 0x5b;
+const F32_LT = 0x5d;
 const F64_EQ = 0x61;
 const F64_LT = 0x63;
 const F32_OPS = { SQRT: 0x91, ADD: 0x92, SUB: 0x93, MUL: 0x94, DIV: 0x95 } as const;
@@ -22,6 +24,11 @@ const F64_OPS = { SQRT: 0x9f, ADD: 0xa0, SUB: 0xa1, MUL: 0xa2, DIV: 0xa3 } as co
 type Operation = keyof typeof F64_OPS;
 const F64_ABS = 0x99;
 const F64_TRUNC = 0x9d;
+const F64_NEAREST = 0x9e;
+const F64_PROMOTE_F32 = 0xbb;
+const F32_DEMOTE_F64 = 0xb6;
+const F32_CONVERT_I32_S = 0xb2;
+const F32_CONVERT_I64_S = 0xb4;
 const I32_TRUNC_F64_S = 0xaa;
 const I64_TRUNC_F64_S = 0xb0;
 const F64_CONVERT_I32_S = 0xb7;
@@ -165,29 +172,47 @@ function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes
   w.end();
 }
 
-/** COMISD, UCOMISD: ZF, PF, CF = equal, unordered, below; the others clear. NaNs and denormals go to the helper. */
-function emitCompare(e: Emitter): void {
+/** Pushes 1 if the f64 (or f32) of vector `field` is no NaN and no denormal: such are compared and widened without an exception. */
+function comparable(e: Emitter, field: "a" | "b", double: boolean): void {
+  const { w, l } = e;
+  e.vectorAddress(field);
+  w.mem(double ? MEM.i64_load : MEM.i64_load32_u, A.XMM);
+  // Without its sign, at the top: from the least normal number to infinity, or zero.
+  w.i64(double ? 1 : 33);
+  w.op(OP.i64_shl);
+  w.tee(l.t);
+  w.i64(double ? 2 ** 53 : 2 ** 56);
+  w.op(OP.i64_sub);
+  if (double) w.i64Words(1, 0xffe00000 - 0x200000);
+  else w.i64Words(1, 0xff000000 - 0x1000000);
+  w.op(OP.i64_lt_u);
+  w.get(l.t);
+  w.op(OP.i64_eqz, OP.i32_or);
+}
+
+/** COMISD, UCOMISD and those of singles: ZF, PF, CF = equal, unordered, below; the others clear. NaNs and denormals go to the helper. */
+function emitCompare(e: Emitter, double: boolean): void {
   const { w } = e;
-  middling(e, "a", 0, true, false, false);
-  middling(e, "b", 0, true, false, false);
+  comparable(e, "a", double);
+  comparable(e, "b", double);
   w.op(OP.i32_and);
   w.likely();
   w.if();
   const compare = (op: number): void => {
-    e.vectorAddress("a");
-    w.mem(F64_LOAD, A.XMM);
-    e.vectorAddress("b");
-    w.mem(F64_LOAD, A.XMM);
+    for (const field of ["a", "b"] as const) {
+      e.vectorAddress(field);
+      w.mem(double ? F64_LOAD : F32_LOAD, A.XMM);
+    }
     w.op(op);
   };
   e.openFlag(A.CC_C);
-  compare(F64_LT);
+  compare(double ? F64_LT : F32_LT);
   w.op(OP.i64_extend_i32_u);
   w.i64(63);
   w.op(OP.i64_shl);
   e.closeFlag(A.CC_C);
   e.openFlag(A.CC_Z);
-  compare(F64_EQ);
+  compare(double ? F64_EQ : F32_EQ);
   w.op(OP.i32_eqz, OP.i64_extend_i32_u);
   e.closeFlag(A.CC_Z);
   // PF clear: an odd low byte; SF clear: not negative.
@@ -202,28 +227,30 @@ function emitCompare(e: Emitter): void {
   w.end();
 }
 
-/** CVTSI2SD: exact from 32 bits; from 64 bits as MXCSR says. */
-function emitFromInteger(e: Emitter, wide: boolean): void {
+/** CVTSI2SD and CVTSI2SS: exact, or as MXCSR says. */
+function emitFromInteger(e: Emitter, wide: boolean, double: boolean): void {
   const { w } = e;
   const convert = (): void => {
     e.vectorAddress("d");
     e.get("b", wide ? 3 : 2);
-    if (wide) w.op(F64_CONVERT_I64_S);
-    else w.op(OP.i32_wrap_i64, F64_CONVERT_I32_S);
+    if (wide) w.op(double ? F64_CONVERT_I64_S : F32_CONVERT_I64_S);
+    else w.op(OP.i32_wrap_i64, double ? F64_CONVERT_I32_S : F32_CONVERT_I32_S);
     takeRest(e);
-    w.mem(F64_STORE, A.XMM);
+    w.mem(double ? F64_STORE : F32_STORE, A.XMM);
   };
-  if (!wide) {
+  if (double && !wide) {
     convert();
     return;
   }
   usualMxcsr(e, true);
-  // Below 2^53 in size every integer is a double.
+  // Up to 2^53 (2^24) in size every integer is a number of the format.
+  const exact = double ? 2 ** 53 : 2 ** 24;
   inexactOr(e, () => {
-    e.get("b", 3);
-    w.i64(2 ** 53);
+    e.get("b", wide ? 3 : 2);
+    if (!wide) e.signExtend(2);
+    w.i64(exact);
     w.op(OP.i64_add);
-    w.i64(2 ** 54);
+    w.i64(2 * exact);
     w.op(OP.i64_lt_u);
   });
   w.op(OP.i32_and);
@@ -235,17 +262,18 @@ function emitFromInteger(e: Emitter, wide: boolean): void {
   w.end();
 }
 
-/** CVTTSD2SI: values in range; NaN and the rest, which give the integer indefinite, go to the helper. */
-function emitToInteger(e: Emitter, wide: boolean): void {
+/** CVTTSD2SI, or with `round` F64_NEAREST CVTSD2SI, and those of singles: values in range; NaN and the rest, which give the integer indefinite, go to the helper. */
+function emitToInteger(e: Emitter, wide: boolean, double: boolean, round: number): void {
   const { w } = e;
   usualMxcsr(e, true);
   const value = (): void => {
     e.vectorAddress("b");
-    w.mem(F64_LOAD, A.XMM);
+    w.mem(double ? F64_LOAD : F32_LOAD, A.XMM);
+    if (!double) w.op(F64_PROMOTE_F32);
   };
   inexactOr(e, () => {
     value();
-    w.op(F64_TRUNC);
+    w.op(round);
     value();
     w.op(F64_EQ);
   });
@@ -257,8 +285,8 @@ function emitToInteger(e: Emitter, wide: boolean): void {
   w.likely();
   w.if();
   e.open("d");
-  e.vectorAddress("b");
-  w.mem(F64_LOAD, A.XMM);
+  value();
+  if (round !== F64_TRUNC) w.op(round);
   if (wide) w.op(I64_TRUNC_F64_S);
   else w.op(I32_TRUNC_F64_S, OP.i64_extend_i32_u);
   e.close("d", wide ? 3 : 2, true);
@@ -267,7 +295,65 @@ function emitToInteger(e: Emitter, wide: boolean): void {
   w.end();
 }
 
-function emitFma(e: Emitter, number: number): void {
+/** CVTSS2SD: exact, of a number. */
+function emitWiden(e: Emitter): void {
+  const { w } = e;
+  comparable(e, "b", false);
+  w.likely();
+  w.if();
+  e.vectorAddress("d");
+  e.vectorAddress("b");
+  w.mem(F32_LOAD, A.XMM);
+  w.op(F64_PROMOTE_F32);
+  takeRest(e);
+  w.mem(F64_STORE, A.XMM);
+  w.else();
+  e.callImmHelper();
+  w.end();
+}
+
+/** CVTSD2SS, of a number whose exponent is near the middle of what singles have. */
+function emitNarrow(e: Emitter): void {
+  const { w, l } = e;
+  const value = (): void => {
+    e.vectorAddress("b");
+    w.mem(F64_LOAD, A.XMM);
+  };
+  usualMxcsr(e, true);
+  inexactOr(e, () => {
+    value();
+    w.op(F32_DEMOTE_F64, F64_PROMOTE_F32);
+    value();
+    w.op(F64_EQ);
+  });
+  w.op(OP.i32_and);
+  e.vectorAddress("b");
+  w.mem(MEM.i64_load, A.XMM);
+  w.i64(1);
+  w.op(OP.i64_shl);
+  w.tee(l.t);
+  w.i64(53);
+  w.op(OP.i64_shr_u);
+  w.i64(1023 - 100);
+  w.op(OP.i64_sub);
+  w.i64(201);
+  w.op(OP.i64_lt_u);
+  w.get(l.t);
+  w.op(OP.i64_eqz, OP.i32_or, OP.i32_and);
+  w.likely();
+  w.if();
+  e.vectorAddress("d");
+  value();
+  w.op(F32_DEMOTE_F64);
+  takeRest(e);
+  w.mem(F32_STORE, A.XMM);
+  w.else();
+  e.callImmHelper();
+  w.end();
+}
+
+/** What a function of shared.ts does on vectors d, a, b as c says, or else the helper. */
+function emitLanes(e: Emitter, number: number): void {
   const { w } = e;
   for (const field of ["d", "a", "b"] as const) e.vectorAddress(field);
   e.c();
@@ -280,8 +366,8 @@ function emitFma(e: Emitter, number: number): void {
 }
 
 export function installFloat(table: EmitTable): void {
-  table[U.U_FMA64] = (e) => emitFma(e, shared("fma64"));
-  table[U.U_FMA32] = (e) => emitFma(e, shared("fma32"));
+  table[U.U_FMA64] = (e) => emitLanes(e, shared("fma64"));
+  table[U.U_FMA32] = (e) => emitLanes(e, shared("fma32"));
   U.FP_OPS.forEach((name, i) => {
     const [, operation, form, precision, long] = /^([A-Z]+)([PS])([DS])(Y?)$/.exec(name) as string[] as [
       string,
@@ -294,9 +380,21 @@ export function installFloat(table: EmitTable): void {
     const lanes = form === "S" ? 1 : (double ? 2 : 4) << (long === "Y" ? 1 : 0);
     table[U.U_FP + i] = (e) => emitArithmetic(e, operation, double, lanes);
   });
-  table[U.U_COMISD] = emitCompare;
-  table[U.U_CVTSI2SD32] = (e) => emitFromInteger(e, false);
-  table[U.U_CVTSI2SD64] = (e) => emitFromInteger(e, true);
-  table[U.U_CVTTSD2SI32] = (e) => emitToInteger(e, false);
-  table[U.U_CVTTSD2SI64] = (e) => emitToInteger(e, true);
+  for (const name of U.FLANES_OPS) table[U.flanes(name)] = (e) => emitLanes(e, shared(name));
+  table[U.U_COMISD] = (e) => emitCompare(e, true);
+  table[U.U_COMISS] = (e) => emitCompare(e, false);
+  table[U.U_CVTSS2SD] = emitWiden;
+  table[U.U_CVTSD2SS] = emitNarrow;
+  for (const [kind, double] of [
+    [U.U_CVTSI2SD32, true],
+    [U.U_CVTSI2SS32, false],
+  ] as const)
+    for (const wide of [false, true]) table[kind + (wide ? 1 : 0)] = (e) => emitFromInteger(e, wide, double);
+  for (const [kind, double, round] of [
+    [U.U_CVTTSD2SI32, true, F64_TRUNC],
+    [U.U_CVTTSS2SI32, false, F64_TRUNC],
+    [U.U_CVTSD2SI32, true, F64_NEAREST],
+    [U.U_CVTSS2SI32, false, F64_NEAREST],
+  ] as const)
+    for (const wide of [false, true]) table[kind + (wide ? 1 : 0)] = (e) => emitToInteger(e, wide, double, round);
 }

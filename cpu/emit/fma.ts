@@ -5,20 +5,27 @@
  */
 import * as A from "../arena.ts";
 import { type FunctionBody, type FunctionType, MEM, I32 as TYPE_I32 } from "./assembler.ts";
+import { type Code, choose, constant128, give, I32, I64, type Local, Maker, rarely, sequence, when } from "./code.ts";
 import {
-  type Code,
-  choose,
-  constant128,
-  give,
-  I32,
-  I64,
-  type Local,
-  Maker,
-  rarely,
-  sequence,
-  simd,
-  when,
-} from "./code.ts";
+  allTrue,
+  and,
+  anyTrue,
+  bitselect,
+  demoteZero,
+  F64,
+  L64,
+  load128,
+  middling,
+  or,
+  promoteLow,
+  splat64,
+  store128,
+  V128_LOAD,
+  V128_LOAD32_ZERO,
+  V128_LOAD64_ZERO,
+  xor,
+  ZERO,
+} from "./simd-code.ts";
 
 /** fma(d, a, b, c): offsets of vectors from A.XMM, c as U_FMA of uops/uop.ts has it. */
 const TYPE: FunctionType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
@@ -28,33 +35,6 @@ const MXCSR_MASK = 0xffc0;
 const MXCSR_USUAL = 0x1f80;
 const PE = 0x20;
 
-const load =
-  (op: number, offset: number) =>
-  (address: Code): Code =>
-  (w) => {
-    address(w);
-    w.simdMem(op, offset);
-  };
-const store =
-  (offset: number) =>
-  (address: Code, value: Code): Code =>
-  (w) => {
-    address(w);
-    value(w);
-    w.simdMem(0x0b, offset);
-  };
-const [V128_LOAD, V128_LOAD32_ZERO, V128_LOAD64_ZERO] = [0x00, 0x5c, 0x5d];
-const and = simd(0x4e);
-const or = simd(0x50);
-const xor = simd(0x51);
-const bitselect = simd(0x52);
-const anyTrue = simd(0x53);
-const splat64 = simd(0x12);
-const F64 = { eq: simd(0x47), ne: simd(0x48), add: simd(0xf0), sub: simd(0xf1), mul: simd(0xf2) };
-const L64 = { add: simd(0xce), sar: simd(0xcc), eq: simd(0xd6), less: simd(0xd8), above: simd(0xd9) };
-const promoteLow = simd(0x5f);
-const demoteZero = simd(0x5e);
-const ZERO = constant128(0, 0);
 const ONE = constant128(0, 1);
 
 /** Two doubles in each: a + b = sum + error. */
@@ -114,27 +94,6 @@ interface Fused {
   readonly result: Local;
   readonly code: Code;
 }
-
-/** Each 64-bit lane is -1 if its double is zero or of an exponent within 200 of the bias. */
-const middling64 = (x: Code): Code => {
-  const magnitude = and(x, constant128(0x7fffffff, -1));
-  return or(
-    L64.eq(magnitude, ZERO),
-    and(
-      L64.above(magnitude, constant128(((1023 - 200) << 20) - 1, -1)),
-      L64.less(magnitude, constant128((1023 + 200) << 20, 0)),
-    ),
-  );
-};
-/** The same of four singles: within 60. */
-const middling32 = (x: Code): Code => {
-  const magnitude = and(x, constant128(0x7fffffff, 0x7fffffff));
-  const [low, high] = [((127 - 60) << 23) - 1, (127 + 60) << 23];
-  return or(
-    simd(0x37)(magnitude, ZERO),
-    and(simd(0x3b)(magnitude, constant128(low, low)), simd(0x39)(magnitude, constant128(high, high))),
-  );
-};
 
 /** a * b + c of two doubles. */
 function fuse64(m: Maker, a: Code, b: Code, c: Code): Pick<Fused, "inexact" | "result" | "code"> {
@@ -203,13 +162,11 @@ function half(
   scalar: Code,
 ): Fused {
   const [x, y, z, usual] = [m.v128(), m.v128(), m.v128(), m.i32()];
-  const whole = load(V128_LOAD, A.XMM + at);
-  const first = load(double ? V128_LOAD64_ZERO : V128_LOAD32_ZERO, A.XMM + at);
+  const whole = load128(V128_LOAD, A.XMM + at);
+  const first = load128(double ? V128_LOAD64_ZERO : V128_LOAD32_ZERO, A.XMM + at);
   // The other lanes of a scalar are zero, which is usual and exact.
   const read = (to: Local, from: Code): Code => when(scalar, to.set(first(from)), to.set(whole(from)));
   const fused = (double ? fuse64 : fuse32)(m, x.get, y.get, z.get);
-  const middling = double ? middling64 : middling32;
-  const allTrue = simd(double ? 0xc3 : 0xa3);
   const even = signBit(c, 3, double ? 63 : 31);
   const odd = signBit(c, 4, 63);
   const negated = double
@@ -225,7 +182,7 @@ function half(
     read(x, factors[0]),
     read(y, factors[1]),
     read(z, factors[2]),
-    usual.set(allTrue(and(and(middling(x.get), middling(y.get)), middling(z.get)))),
+    usual.set(allTrue(double, and(and(middling(double, x.get), middling(double, y.get)), middling(double, z.get)))),
     x.set(xor(x.get, product)),
     z.set(xor(z.get, negated)),
     fused.code,
@@ -260,8 +217,8 @@ function fma(double: boolean): FunctionBody {
     z.set(choose(is(0), a, choose(is(1), b, d))),
     low.code,
     check(low),
-    when(isLong, sequence(high.code, check(high), store(A.XMM + A.YMM_UPPER_BYTES)(d, high.result.get))),
-    when(lanes, store(A.XMM)(d, low.result.get), (w) => {
+    when(isLong, sequence(high.code, check(high), store128(A.XMM + A.YMM_UPPER_BYTES)(d, high.result.get))),
+    when(lanes, store128(A.XMM)(d, low.result.get), (w) => {
       d(w);
       low.result.get(w);
       w.simd(double ? 0x1d : 0x1b); // extract_lane

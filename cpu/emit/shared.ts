@@ -1,6 +1,7 @@
 /** Functions that emitted code calls: they are in the interpreter's module, and translations import them. */
 import type { FunctionBody } from "./assembler.ts";
 import { EXACT_LOCALS, EXACT_TYPE, exactCode } from "./exact.ts";
+import { floatLanes } from "./float-lanes.ts";
 import { fmaFunctions } from "./fma.ts";
 import { x87Arithmetic } from "./x87-arith.ts";
 import { x87Moves } from "./x87-moves.ts";
@@ -8,7 +9,7 @@ import { x87Moves } from "./x87-moves.ts";
 /** @param first the index of the first in the module */
 export function sharedFunctions(first: number): FunctionBody[] {
   const exact = { name: "exact", type: EXACT_TYPE, locals: EXACT_LOCALS, code: exactCode() };
-  return [exact, ...x87Arithmetic(first + 1), ...x87Moves(), ...fmaFunctions()];
+  return [exact, ...x87Arithmetic(first + 1), ...x87Moves(), ...fmaFunctions(), ...floatLanes()];
 }
 
 /** Names and types, by number. */

@@ -148,6 +148,8 @@ export function installMove(table: EvaluateTable): void {
     U.U_FMA32,
   ];
   for (let i = 0; i < U.FP_OPS.length; i++) withHelper.push(U.U_FP + i);
+  for (let kind = U.U_CVTSI2SS32; kind <= U.U_CVTSD2SS; kind++) withHelper.push(kind);
+  for (let i = 0; i < U.FLANES_OPS.length; i++) withHelper.push(U.U_FLANES + i);
   for (let i = 0; i < U.X87_OPS.length; i++) withHelper.push(U.U_X87 + i);
   for (const kind of withHelper) table[kind] = (m, u) => HELPERS[Number(m.imm(u))]!(m.core, u);
 }

@@ -11,18 +11,7 @@ import { defineHelper, HELPER_SLOTS } from "./helpers.ts";
 import { DISP } from "./helpers-integer.ts";
 import { clearUpper, firstSource, guarded, isLong, lastSource, loadVector, V_T0 } from "./lift-vector.ts";
 import { HELPER_WAIT } from "./lift-x87.ts";
-import {
-  FP_OPS,
-  H_OK,
-  U_COMISD,
-  U_CVTSI2SD32,
-  U_CVTSI2SD64,
-  U_CVTTSD2SI32,
-  U_CVTTSD2SI64,
-  U_FP,
-  U_HELPER,
-  U_LOAD,
-} from "./uop.ts";
+import * as U from "./uop.ts";
 
 /**
  * Fields of these helpers: d, a and b are the numbers of the destination, the first and the second source in the register files
@@ -55,7 +44,7 @@ function defineSseHelper(name: string, entry: SseEntry, operation: SseOperation)
     if (core.i32[(u + DISP) >>> 2] === TRANSITION) {
       // Also before #XM.
       enterMmx(core);
-      if (r === H_OK && destination === IN_MMX) core.u16[(FPR + d * 16 + 8) >>> 1] = 0xffff;
+      if (r === U.H_OK && destination === IN_MMX) core.u16[(FPR + d * 16 + 8) >>> 1] = 0xffff;
     }
     return r;
   });
@@ -71,18 +60,36 @@ function sourceField(b: BlockBuilder, ins: Instruction, entry: SseEntry): number
   }
   const size = ins.size[last]!;
   b.mem(ins, size, false);
-  b.m(U_LOAD + sizeIndex(size), S_T0);
+  b.m(U.U_LOAD + sizeIndex(size), S_T0);
   return entry.source === IN_GPR ? S_T0 : IN_T0;
 }
 
 /** Micro-ops that do the usual case in WebAssembly: [32-bit or only form, 64-bit form]. A Y stands behind names for 32-byte vectors. */
 const FAST: Readonly<Record<string, readonly [number, number]>> = {
-  ...Object.fromEntries(FP_OPS.map((name, i) => [name, [U_FP + i, U_FP + i]])),
-  COMISD: [U_COMISD, U_COMISD],
-  UCOMISD: [U_COMISD, U_COMISD],
-  CVTSI2SD: [U_CVTSI2SD32, U_CVTSI2SD64],
-  CVTTSD2SI: [U_CVTTSD2SI32, U_CVTTSD2SI64],
+  ...Object.fromEntries(U.FP_OPS.map((name, i) => [name, [U.U_FP + i, U.U_FP + i]])),
+  COMISD: [U.U_COMISD, U.U_COMISD],
+  UCOMISD: [U.U_COMISD, U.U_COMISD],
+  CVTSI2SD: [U.U_CVTSI2SD32, U.U_CVTSI2SD64],
+  CVTTSD2SI: [U.U_CVTTSD2SI32, U.U_CVTTSD2SI64],
+  COMISS: [U.U_COMISS, U.U_COMISS],
+  UCOMISS: [U.U_COMISS, U.U_COMISS],
+  CVTSI2SS: [U.U_CVTSI2SS32, U.U_CVTSI2SS64],
+  CVTTSS2SI: [U.U_CVTTSS2SI32, U.U_CVTTSS2SI64],
+  CVTSD2SI: [U.U_CVTSD2SI32, U.U_CVTSD2SI64],
+  CVTSS2SI: [U.U_CVTSS2SI32, U.U_CVTSS2SI64],
+  CVTSS2SD: [U.U_CVTSS2SD, U.U_CVTSS2SD],
+  CVTSD2SS: [U.U_CVTSD2SS, U.U_CVTSD2SS],
 };
+
+/** Those that tell in c how long their vectors are: the micro-op, and the bits of the immediate that count. */
+function lanesOf(name: string): { kind: number; imm: number; length: number } | null {
+  const found = /^(V?CMP|MIN|MAX)([PS])([SD])$/.exec(name);
+  if (found === null) return null;
+  const [, operation, form, precision] = found as unknown as [string, string, string, string];
+  const op = operation.endsWith("CMP") ? "compare" : operation.toLowerCase();
+  const kind = U.flanes(`${op}${precision === "D" ? "64" : "32"}` as U.FLanesOp);
+  return { kind, imm: operation === "VCMP" ? 31 : operation === "CMP" ? 7 : 0, length: form === "S" ? 0 : 1 };
+}
 
 /** The instruction `name` of SSE, or its VEX-encoded form, with the meaning `entry`. */
 function lifterOf(name: string, entry: SseEntry): Lifter {
@@ -90,8 +97,9 @@ function lifterOf(name: string, entry: SseEntry): Lifter {
   const wide = entry.wide === null ? narrow : defineSseHelper(`${name} (64 bits)`, entry, entry.wide);
   const long = entry.long === null ? narrow : defineSseHelper(`${name} (32 bytes)`, entry, entry.long);
   const usesMmx = entry.source === IN_MMX || entry.destination === IN_MMX;
-  const [fastNarrow, fastWide] = FAST[name] ?? [U_HELPER, U_HELPER];
-  const [fastLong] = FAST[`${name}Y`] ?? [U_HELPER];
+  const lanes = lanesOf(name);
+  const [fastNarrow, fastWide] = FAST[name] ?? [U.U_HELPER, U.U_HELPER];
+  const [fastLong] = FAST[`${name}Y`] ?? [U.U_HELPER];
   if (!name.includes("COMIS")) {
     const slots = entry.destination === IN_XMM && entry.source === IN_XMM ? 0 : GENERAL_OR_T0;
     for (const helper of [narrow, wide, long]) HELPER_SLOTS.set(helper, slots);
@@ -109,7 +117,10 @@ function lifterOf(name: string, entry: SseEntry): Lifter {
     const emit = (kind: number, helper: number): void =>
       b.emit(kind, d, first, second, 0, ins.immLo & 0xff, transition, helper);
     const general = ins.size[entry.source === IN_GPR ? lastSource(ins) : 0];
-    if (entry.wide !== null && general === 8) emit(fastWide, wide);
+    if (lanes !== null) {
+      const c = (ins.immLo & lanes.imm) | ((isLong(ins) ? 2 : lanes.length) << 5);
+      b.emit(lanes.kind, d, first, second, 0, c, 0, isLong(ins) ? long : narrow);
+    } else if (entry.wide !== null && general === 8) emit(fastWide, wide);
     else if (isLong(ins)) emit(fastLong, long);
     else emit(fastNarrow, narrow);
     clearUpper(b, ins);

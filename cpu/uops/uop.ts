@@ -410,6 +410,23 @@ export const U_CVTSI2SD64: number = take(1);
 export const U_CVTTSD2SI32: number = take(1);
 export const U_CVTTSD2SI64: number = take(1);
 
+/** CVTSI2SS, CVTTSS2SI; with rounding CVTSD2SI and CVTSS2SI; COMISS and UCOMISS; CVTSS2SD and CVTSD2SS: as the above. */
+export const U_CVTSI2SS32: number = take(1);
+export const U_CVTSI2SS64: number = take(1);
+export const U_CVTTSS2SI32: number = take(1);
+export const U_CVTTSS2SI64: number = take(1);
+export const U_CVTSD2SI32: number = take(1);
+export const U_CVTSD2SI64: number = take(1);
+export const U_CVTSS2SI32: number = take(1);
+export const U_CVTSS2SI64: number = take(1);
+export const U_COMISS: number = take(1);
+export const U_CVTSS2SD: number = take(1);
+export const U_CVTSD2SS: number = take(1);
+/** Likewise d = a op b lane by lane (emit/float-lanes.ts). c: predicate of a comparison | 1 16 bytes, 2 32 bytes, 0 scalar << 5. */
+export const FLANES_OPS = ["compare64", "min64", "max64", "compare32", "min32", "max32"] as const;
+export type FLanesOp = (typeof FLANES_OPS)[number];
+export const U_FLANES: number = take(FLANES_OPS.length);
+export const flanes = (name: FLanesOp): number => U_FLANES + FLANES_OPS.indexOf(name);
 /**
  * VFMADD and its relatives, of doubles and of singles; helper number imm does what is not usual (emit/fma.ts), on the same record. c: order of the
  * operands (cpu/fpu/fma.ts FMA_*) | invert the product << 2, the addends of even lanes << 3, of odd ones << 4 | 1 16 bytes, 2 32 bytes, 0 scalar << 5.

@@ -42,11 +42,34 @@ const VECTOR_KINDS: ReadonlySet<number> = new Set(
 const FLOAT_HELPERS: ReadonlyMap<number, number> = new Map(
   [
     ...U.FP_OPS.map((name, i) => [U.U_FP + i, name.replace(/Y$/, " (32 bytes)")] as const),
-    [U.U_COMISD, "COMISD"] as const,
-    [U.U_CVTSI2SD32, "CVTSI2SD"] as const,
-    [U.U_CVTSI2SD64, "CVTSI2SD (64 bits)"] as const,
-    [U.U_CVTTSD2SI32, "CVTTSD2SI"] as const,
-    [U.U_CVTTSD2SI64, "CVTTSD2SI (64 bits)"] as const,
+    ...(
+      [
+        [U.U_COMISD, "COMISD"],
+        [U.U_COMISS, "UCOMISS"],
+        [U.U_CVTSS2SD, "CVTSS2SD"],
+        [U.U_CVTSD2SS, "CVTSD2SS"],
+        [U.U_CVTSI2SD32, "CVTSI2SD"],
+        [U.U_CVTSI2SS32, "CVTSI2SS"],
+        [U.U_CVTTSD2SI32, "CVTTSD2SI"],
+        [U.U_CVTTSS2SI32, "CVTTSS2SI"],
+        [U.U_CVTSD2SI32, "CVTSD2SI"],
+        [U.U_CVTSS2SI32, "CVTSS2SI"],
+      ] as const
+    ).flatMap(([kind, name]): [number, string][] =>
+      /SI/.test(name) && !name.includes("COMI") && !name.startsWith("MIN")
+        ? [
+            [kind, name],
+            [kind + 1, `${name} (64 bits)`],
+          ]
+        : [[kind, name]],
+    ),
+    ...U.FLANES_OPS.map(
+      (name, i) =>
+        [
+          U.U_FLANES + i,
+          name.replace("compare", "VCMP").toUpperCase().replace(/64$/, "PD").replace(/32$/, "PS"),
+        ] as const,
+    ),
   ].map(([kind, name]) => [kind, HELPER_NAMES.indexOf(name)]),
 );
 
@@ -124,10 +147,12 @@ function prepare(kind: number, random: Random): void {
   if (helper !== undefined) {
     imm = helper;
     disp = c = 0;
-    if (kind < U.U_CVTTSD2SI32) d = vd;
+    const what = HELPER_NAMES[helper]!;
+    if (!/2SI/.test(what)) d = vd;
     a = va;
-    b = kind === U.U_CVTSI2SD32 || kind === U.U_CVTSI2SD64 ? register() : vb;
-    const double = kind >= U.U_COMISD || /DY?$/.test(U.FP_OPS[kind - U.U_FP]!);
+    b = /SI2/.test(what) ? register() : vb;
+    if (kind >= U.U_FLANES) c = (what.startsWith("VCMP") ? random.below(32) : 0) | (1 << 5);
+    const double = /D( |$)|SD2/.test(what);
     for (let n = 0; n < WORDS; n++) vectors[n] = floats(random, double);
     mxcsr = random.pick([0x1fa0, 0x1fa0, 0x1fa1, 0x1f80, 0x3fa0, 0x9fa0, 0x1fe0]);
   }

@@ -1,0 +1,94 @@
+/** SIMD pieces of functions on vectors (code.ts): loads and stores, logic, and what kind of numbers the lanes are. */
+import { type Code, constant128, I32, type Operation, simd } from "./code.ts";
+
+/** A load or store at an address, and a constant offset. */
+export const load128 =
+  (op: number, offset: number) =>
+  (address: Code): Code =>
+  (w) => {
+    address(w);
+    w.simdMem(op, offset);
+  };
+export const store128 =
+  (offset: number) =>
+  (address: Code, value: Code): Code =>
+  (w) => {
+    address(w);
+    value(w);
+    w.simdMem(0x0b, offset);
+  };
+export const V128_LOAD = 0x00;
+export const V128_LOAD32_ZERO = 0x5c;
+export const V128_LOAD64_ZERO = 0x5d;
+export const and: Operation = simd(0x4e);
+export const or: Operation = simd(0x50);
+export const xor: Operation = simd(0x51);
+/** (if set, if clear, mask) */
+export const bitselect: Operation = simd(0x52);
+export const anyTrue: Operation = simd(0x53);
+export const splat64: Operation = simd(0x12);
+/** Of doubles, singles, and integers of their sizes. */
+export const F64: Readonly<Record<"eq" | "ne" | "lt" | "gt" | "add" | "sub" | "mul" | "pmin" | "pmax", Operation>> = {
+  eq: simd(0x47),
+  ne: simd(0x48),
+  lt: simd(0x49),
+  gt: simd(0x4a),
+  add: simd(0xf0),
+  sub: simd(0xf1),
+  mul: simd(0xf2),
+  pmin: simd(0xf6),
+  pmax: simd(0xf7),
+};
+export const F32: Readonly<Record<"eq" | "lt" | "gt" | "pmin" | "pmax", Operation>> = {
+  eq: simd(0x41),
+  lt: simd(0x43),
+  gt: simd(0x44),
+  pmin: simd(0xea),
+  pmax: simd(0xeb),
+};
+export const L64: Readonly<Record<"add" | "sar" | "eq" | "less" | "above" | "allTrue", Operation>> = {
+  add: simd(0xce),
+  sar: simd(0xcc),
+  eq: simd(0xd6),
+  less: simd(0xd8),
+  above: simd(0xd9),
+  allTrue: simd(0xc3),
+};
+export const L32: Readonly<Record<"eq" | "less" | "above" | "allTrue", Operation>> = {
+  eq: simd(0x37),
+  less: simd(0x39),
+  above: simd(0x3b),
+  allTrue: simd(0xa3),
+};
+export const promoteLow: Operation = simd(0x5f);
+export const demoteZero: Operation = simd(0x5e);
+export const ZERO: Code = constant128(0, 0);
+
+/** All ones in each lane whose number is zero, or has a biased exponent from `low` up to, and but for `inclusive` not including, `high` with no fraction. */
+function within64(x: Code, low: number, high: number, inclusive: boolean): Code {
+  const magnitude = and(x, constant128(0x7fffffff, -1));
+  return or(
+    L64.eq(magnitude, ZERO),
+    and(
+      L64.above(magnitude, constant128((low << 20) - 1, -1)),
+      L64.less(magnitude, constant128(high << 20, inclusive ? 1 : 0)),
+    ),
+  );
+}
+function within32(x: Code, low: number, high: number, inclusive: boolean): Code {
+  const magnitude = and(x, constant128(0x7fffffff, 0x7fffffff));
+  const [least, most] = [(low << 23) - 1, (high << 23) + (inclusive ? 1 : 0)];
+  return or(
+    L32.eq(magnitude, ZERO),
+    and(L32.above(magnitude, constant128(least, least)), L32.less(magnitude, constant128(most, most))),
+  );
+}
+/** Zero, or an exponent within 200 (60) of the bias. */
+export const middling = (double: boolean, x: Code): Code =>
+  double ? within64(x, 1023 - 200, 1023 + 200, false) : within32(x, 127 - 60, 127 + 60, false);
+/** No NaN, no denormal. */
+export const comparable = (double: boolean, x: Code): Code =>
+  double ? within64(x, 1, 0x7ff, true) : within32(x, 1, 0xff, true);
+export const allTrue = (double: boolean, mask: Code): Code => (double ? L64 : L32).allTrue(mask);
+/** -1 in all lanes if the i32 is 1, 0 if it is 0. */
+export const maskOf = (bit: Code): Code => simd(0x11)(I32.sub(I32.of(0), bit));
