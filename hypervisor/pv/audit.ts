@@ -14,6 +14,7 @@ import {
 } from "../../cpu/arena.ts";
 import { DOMID_XEN } from "../abi/xen.ts";
 import type { Domain } from "../domain/domain.ts";
+import { CONTROL_DOMID } from "../domain/privilege.ts";
 import { EventChannels } from "../events/channels.ts";
 import { grantsOf } from "../grants/grants.ts";
 import type { Hypervisor } from "../hypervisor.ts";
@@ -231,6 +232,8 @@ export class PvRecount {
 
   /** Another domain's page is there by grant only, as often as the grant was mapped, and as it allows. */
   private checkForeign(domain: Domain, foreign: Map<number, [number, number]>): void {
+    // The control domain may map anybody's.
+    if (domain.domid === CONTROL_DOMID) return;
     const allowed = new Map<number, [number, number]>();
     for (const mapping of grantsOf(domain)?.mappings() ?? []) {
       if ((mapping.flags & 2) === 0) continue;

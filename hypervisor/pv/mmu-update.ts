@@ -85,10 +85,12 @@ export const isEmptyContinuation = (args: Int32Array): boolean =>
 
 /**
  * Before a list of operations, and when nothing of it is left to be done: what the domain has given up is taken apart before the guest sees an
- * answer, if need be by calls of Xen's own without a list (put_old_guest_table). @returns `rc`, or RESTART
+ * answer, if need be by calls of Xen's own without a list (put_old_guest_table). @param owner whose tables they were @returns `rc`, or RESTART
  */
-export function finishTables(vcpu: Vcpu, args: Int32Array, rc: number): number {
-  if (rc === RESTART || vcpu.domain.hypervisor.pageTables.takeApart(vcpu.domain)) return rc;
+export function finishTables(vcpu: Vcpu, owner: Domain, args: Int32Array, rc: number): number {
+  const { pageTables } = vcpu.domain.hypervisor;
+  // Those of others, for a control domain, at once: the continuation does not know whose they are.
+  if (rc === RESTART || pageTables.takeApart(owner, owner !== vcpu.domain)) return rc;
   args[0] = args[1] = args[3] = args[4] = args[5] = 0;
   args[2] = MMU_UPDATE_PREEMPTED;
   args[6] = rc;
@@ -141,7 +143,7 @@ definePvHypercall(HYPERVISOR_mmu_update, (vcpu, args) => {
   if (mustFlush) flushVcpus(tableOwner, null);
   writeDone(vcpu, args, 2, before + i);
   if (rc === RESTART) args[2] = (count - i) | MMU_UPDATE_PREEMPTED;
-  else rc = finishTables(vcpu, args, rc);
+  else rc = finishTables(vcpu, tableOwner, args, rc);
   chargeTables(vcpu, i);
   return rc;
 });
@@ -188,7 +190,7 @@ function updateEntry(command: number, tableOwner: Domain, pgOwner: number): numb
   }
   switch (type) {
     case PGT_l1_page_table: {
-      if (command !== MMU_PT_UPDATE_NO_TRANSLATE && !translateFrame(tableOwner, pgOwner)) return -EINVAL;
+      if (command !== MMU_PT_UPDATE_NO_TRANSLATE && !translateFrame(tableOwner, pgOwner, request, 2)) return -EINVAL;
       return tables.modL1(at, request[2]!, request[3]!, preserveAd, tableOwner, pgOwner);
     }
     case PGT_l2_page_table:
@@ -209,14 +211,14 @@ function updateEntry(command: number, tableOwner: Domain, pgOwner: number): numb
   }
 }
 
-/** Of an HVM domain the request names a guest frame: puts its machine frame there. @returns false if there is none. */
-function translateFrame(tableOwner: Domain, pgOwner: number): boolean {
-  if (pgOwner === tableOwner.domid || (request[2]! & PTE_P) === 0) return true;
+/** The entry at `words[at]` names a guest frame if it is an HVM domain's: puts its machine frame there. @returns false if there is none. */
+export function translateFrame(tableOwner: Domain, pgOwner: number, words: Int32Array, at: number): boolean {
+  if (pgOwner === tableOwner.domid || (words[at]! & PTE_P) === 0) return true;
   const owner = tableOwner.hypervisor.domain(pgOwner);
   if (owner === null || owner.isPv) return true;
-  const mfn = owner.p2m.lookup((request[2]! >>> 12) + (request[3]! & PTE_FRAME_HI) * 2 ** 20);
+  const mfn = owner.p2m.lookup((words[at]! >>> 12) + (words[at + 1]! & PTE_FRAME_HI) * 2 ** 20);
   if (mfn < 0) return false;
-  request[2] = (mfn << 12) | (request[2]! & 0xfff);
-  request[3]! &= ~PTE_FRAME_HI;
+  words[at] = (mfn << 12) | (words[at]! & 0xfff);
+  words[at + 1]! &= ~PTE_FRAME_HI;
   return true;
 }

@@ -79,7 +79,7 @@ definePvHypercall(HYPERVISOR_mmuext_op, (vcpu, args, compat) => {
   vcpu.charge("mmu", i * COST_MMUEXT);
   writeDone(vcpu, args, 2, before + i);
   if (rc === RESTART) args[2] = (count - i) | M.MMU_UPDATE_PREEMPTED;
-  else rc = finishTables(vcpu, args, rc);
+  else rc = finishTables(vcpu, named, args, rc);
   chargeTables(vcpu, 0);
   return rc;
 });

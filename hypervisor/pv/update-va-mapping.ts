@@ -7,7 +7,7 @@ import { PGT_l1_page_table } from "../memory/page-types.ts";
 import { flushVcpu, flushVcpus, invalidateOn, invalidateVcpu } from "./flush.ts";
 import { addressOk } from "./guest-words.ts";
 import { definePvHypercall } from "./hypercall-table.ts";
-import { chargeTables, mayAct, pageOwner } from "./mmu-update.ts";
+import { chargeTables, mayAct, pageOwner, translateFrame } from "./mmu-update.ts";
 import { PTE_FRAME_HI, PTE_P, PTE_PSE } from "./pte.ts";
 import { readVcpuMask } from "./vcpu-mask.ts";
 
@@ -40,6 +40,9 @@ export function ownL1Entry(vcpu: Vcpu, lo: number, hi: number): number {
   return pageTypes.ownerOf(mfn) === vcpu.domain.domid && pageTypes.is(mfn, PGT_l1_page_table) ? at : -1;
 }
 
+/** The new entry. */
+const entry = new Int32Array(2);
+
 function updateVaMapping(
   vcpu: Vcpu,
   lo: number,
@@ -53,7 +56,12 @@ function updateVaMapping(
   const { domain } = vcpu;
   if (!mayAct(domain, pgOwner)) return -EPERM;
   const at = ownL1Entry(vcpu, lo, hi);
-  const rc = at < 0 ? -EINVAL : domain.hypervisor.pageTables.modL1(at, valueLo, valueHi, false, domain, pgOwner);
+  entry[0] = valueLo;
+  entry[1] = valueHi;
+  const rc =
+    at < 0 || !translateFrame(domain, pgOwner, entry, 0)
+      ? -EINVAL
+      : domain.hypervisor.pageTables.modL1(at, entry[0]!, entry[1]!, false, domain, pgOwner);
   chargeTables(vcpu, 1);
   if (rc !== 0) return rc;
   const kind = flagsLo & UVMF_FLUSHTYPE_MASK;
