@@ -357,9 +357,13 @@ function halt(core: Core): number {
 simple(MN.MN_HLT, "HLT", (core, length) =>
   intercepts(core, INTERCEPT_HLT) ? exitAt(core, EXIT_HLT, length) : halt(core),
 );
-simple(MN.MN_PAUSE, "PAUSE", (core, length) =>
-  intercepts(core, INTERCEPT_PAUSE) ? exitAt(core, EXIT_PAUSE, length) : U.H_OK,
+const HELPER_PAUSE: number = defineHelper("PAUSE", (core, u) =>
+  intercepts(core, INTERCEPT_PAUSE) ? exitAt(core, EXIT_PAUSE, lengthOf(core, u)) : U.H_OK,
 );
+// Outside of NONROOT nobody asks for it, and a loop that spins can be translated.
+define((b, ins) => {
+  if (b.mode & U.MODE_NONROOT) b.helperEnd(HELPER_PAUSE, ins.opSize, 0, 0, ins.length);
+}, MN.MN_PAUSE);
 // MONITOR and MWAIT are #UD above CPL 0, and #GP for extensions in RCX.
 const HELPER_MONITOR: number = defineHelper("MONITOR", (core) => {
   if (cpl(core) !== 0) return raise(core, VEC_UD);

@@ -10,9 +10,11 @@ import type { MachineMemory } from "../memory/machine-memory.ts";
 /** INVALID_M2P_ENTRY: no guest frame. */
 export const INVALID_M2P = -1;
 
+/** Its bit in vm_assist, of which no higher one is known: above what shifts reach. */
+const M2P_STRICT: number = 2 ** VMASST_TYPE_m2p_strict;
+
 /** VM_ASSIST(d, m2p_strict): only the kernel's tables show the machine-to-phys table. */
-export const isM2pStrict = (domain: Domain): boolean =>
-  Math.floor(domain.vmAssist / 2 ** VMASST_TYPE_m2p_strict) % 2 === 1;
+export const isM2pStrict = (domain: Domain): boolean => domain.vmAssist >= M2P_STRICT;
 const PAGE = 4096;
 
 export class M2p {
