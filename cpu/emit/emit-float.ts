@@ -9,6 +9,7 @@ import { MEM, OP } from "./assembler.ts";
 import type { Emitter } from "./emitter.ts";
 import { exactNumber } from "./exact.ts";
 import type { EmitTable } from "./family.ts";
+import { LANES_OPERATIONS } from "./float-lanes.ts";
 import { shared } from "./shared.ts";
 
 const F32_LOAD = 0x2a;
@@ -68,20 +69,13 @@ function usualMxcsr(e: Emitter, anyPe = false): void {
 }
 
 /**
- * Pushes 1 if the f64 (or f32) at `offset` of vector `field` has an exponent within 500 (60) of the bias, or is zero unless
- * `nonzero`. `positive`: and has no sign.
+ * Pushes 1 if the f64 (or f32) of vector `field` has an exponent within 500 (60) of the bias, or is zero unless `nonzero`. `positive`: and has
+ * no sign.
  */
-function middling(
-  e: Emitter,
-  field: "a" | "b",
-  offset: number,
-  double: boolean,
-  nonzero: boolean,
-  positive: boolean,
-): void {
+function middling(e: Emitter, field: "a" | "b", double: boolean, nonzero: boolean, positive: boolean): void {
   const { w, l } = e;
   e.vectorAddress(field);
-  w.mem(double ? MEM.i64_load : MEM.i64_load32_u, A.XMM + offset);
+  w.mem(double ? MEM.i64_load : MEM.i64_load32_u, A.XMM);
   w.tee(l.t);
   w.i64(double ? 52 : 23);
   w.op(OP.i64_shr_u);
@@ -118,57 +112,39 @@ function takeRest(e: Emitter): void {
   w.end();
 }
 
-/** Offset of a lane from its vector's address: the upper half of a YMM register lies apart. */
-const laneOffset = (offset: number): number => (offset < 16 ? offset : offset - 16 + A.YMM_UPPER_BYTES);
-
-function emitArithmetic(e: Emitter, operation: Operation, double: boolean, lanes: number): void {
+/** Of scalars; packed numbers are float-lanes.ts's. */
+function emitArithmetic(e: Emitter, operation: Operation, double: boolean): void {
   const { w, l } = e;
-  const bytes = double ? 8 : 4;
   const unary = operation === "SQRT";
   usualMxcsr(e);
-  for (let lane = 0; lane < lanes; lane++) {
-    const offset = laneOffset(lane * bytes);
-    if (!unary) {
-      middling(e, "a", offset, double, false, false);
-      w.op(OP.i32_and);
-    }
-    middling(e, "b", offset, double, operation === "DIV", unary);
+  if (!unary) {
+    middling(e, "a", double, false, false);
     w.op(OP.i32_and);
   }
+  middling(e, "b", double, operation === "DIV", unary);
+  w.op(OP.i32_and);
   w.set(l.i);
   // Or else it is exact, which the rare way finds out.
   const done = w.block();
   const short = w.block();
-  e.w.get(l.i);
+  w.get(l.i);
   w.likely();
   w.brIf(short);
-  for (let lane = 0; lane < lanes; lane++) {
-    w.i32(exactNumber(operation, double));
-    for (const field of ["a", "b"] as const) {
-      e.vectorAddress(field);
-      w.i32(laneOffset(lane * bytes));
-      w.op(OP.i32_add);
-    }
-    e.callShared(EXACT);
-    if (lane > 0) w.op(OP.i32_and);
-  }
+  w.i32(exactNumber(operation, double));
+  for (const field of ["a", "b"] as const) e.vectorAddress(field);
+  e.callShared(EXACT);
   w.brIf(short);
   e.callImmHelper();
   w.br(done);
   w.end();
-  for (let lane = 0; lane < lanes; lane++) {
-    const at = A.XMM + laneOffset(lane * bytes);
-    e.vectorAddress("d");
-    if (!unary) {
-      e.vectorAddress("a");
-      w.mem(double ? F64_LOAD : F32_LOAD, at);
-    }
-    e.vectorAddress("b");
-    w.mem(double ? F64_LOAD : F32_LOAD, at);
-    w.op(double ? F64_OPS[operation] : F32_OPS[operation]);
-    if (lanes === 1) takeRest(e);
-    w.mem(double ? F64_STORE : F32_STORE, at);
+  e.vectorAddress("d");
+  for (const field of unary ? (["b"] as const) : (["a", "b"] as const)) {
+    e.vectorAddress(field);
+    w.mem(double ? F64_LOAD : F32_LOAD, A.XMM);
   }
+  w.op(double ? F64_OPS[operation] : F32_OPS[operation]);
+  takeRest(e);
+  w.mem(double ? F64_STORE : F32_STORE, A.XMM);
   w.end();
 }
 
@@ -353,10 +329,10 @@ function emitNarrow(e: Emitter): void {
 }
 
 /** What a function of shared.ts does on vectors d, a, b as c says, or else the helper. */
-function emitLanes(e: Emitter, number: number): void {
+function emitLanes(e: Emitter, number: number, c: () => void = () => e.c()): void {
   const { w } = e;
   for (const field of ["d", "a", "b"] as const) e.vectorAddress(field);
-  e.c();
+  c();
   e.callShared(number);
   w.op(OP.i32_eqz);
   w.unlikely();
@@ -377,8 +353,12 @@ export function installFloat(table: EmitTable): void {
       string,
     ];
     const double = precision === "D";
-    const lanes = form === "S" ? 1 : (double ? 2 : 4) << (long === "Y" ? 1 : 0);
-    table[U.U_FP + i] = (e) => emitArithmetic(e, operation, double, lanes);
+    if (form === "S") table[U.U_FP + i] = (e) => emitArithmetic(e, operation, double);
+    else {
+      const c = LANES_OPERATIONS[operation]! | ((long === "Y" ? 2 : 1) << 5);
+      const number = shared(double ? "arith64" : "arith32");
+      table[U.U_FP + i] = (e) => emitLanes(e, number, () => e.w.i32(c));
+    }
   });
   for (const name of U.FLANES_OPS) table[U.flanes(name)] = (e) => emitLanes(e, shared(name));
   table[U.U_COMISD] = (e) => emitCompare(e, true);

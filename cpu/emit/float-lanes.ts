@@ -1,23 +1,31 @@
 /**
- * Comparisons, minima and maxima of floats, lane by lane: where no operand is a NaN or a denormal they raise no exception, whatever MXCSR says.
- * Elsewhere these functions return 0 and have done nothing.
+ * Packed floats, lane by lane. Comparisons, minima and maxima raise no exception where no operand is a NaN or a denormal, whatever MXCSR says; arithmetic
+ * is done where emit-float.ts does it of scalars. Elsewhere these functions return 0 and have done nothing.
  */
 import * as A from "../arena.ts";
 import { type FunctionBody, type FunctionType, MEM, I32 as TYPE_I32 } from "./assembler.ts";
-import { type Code, give, I32, type Local, Maker, rarely, sequence, simd, when } from "./code.ts";
+import { type Code, give, I32, type Local, Maker, type Operation, rarely, sequence, simd, when } from "./code.ts";
 import {
   allTrue,
   and,
+  anyTrue,
   comparable,
   F32,
   F64,
+  highHalf,
   load128,
   maskOf,
+  middling,
+  moderate,
   or,
+  promoteLow,
   store128,
+  twoProduct,
+  twoSum,
   V128_LOAD,
   V128_LOAD32_ZERO,
   V128_LOAD64_ZERO,
+  ZERO,
 } from "./simd-code.ts";
 
 /** f(d, a, b, c): offsets of vectors from A.XMM, c as U_FLANES of uops/uop.ts has it. */
@@ -85,10 +93,96 @@ function lanesFunction(name: string, double: boolean, lanes: Lanes): FunctionBod
   );
 }
 
+// ---- arithmetic -------------------------------------------------------------------------------------------------------------
+
+/** MXCSR: all masked, round to nearest, neither DAZ nor FTZ; other flags than PE don't matter. */
+const MXCSR_MASK = 0xffc0;
+const MXCSR_USUAL = 0x1f80;
+const PE = 0x20;
+/** Operations by the low bits of c. */
+const [ADD, SUB, MUL, DIV] = [0, 1, 2, 3];
+export const LANES_OPERATIONS: Readonly<Record<string, number>> = { ADD, SUB, MUL, DIV };
+
+/** Statement: leaves with 0 unless x op y, which is `result`, is exact (exact.ts). */
+function unlessExact(m: Maker, double: boolean, op: number, x: Code, y: Code, result: Code): Code {
+  const lanes = double ? F64 : F32;
+  const leaveIf = (mask: Code): Code => when(anyTrue(mask), give(I32.of(0)));
+  if (op === ADD || op === SUB) {
+    const sum = twoSum(m, x, op === ADD ? y : lanes.sub(ZERO, y), lanes);
+    return sequence(sum.code, leaveIf(lanes.ne(sum.error.get, ZERO)));
+  }
+  const [one, other, product] = op === MUL ? [x, y, result] : [result, y, x];
+  if (double) {
+    const found = twoProduct(m, one, other);
+    const usual = and(middling(true, x), middling(true, y));
+    return sequence(
+      when(I32.eqz(allTrue(true, usual)), give(I32.of(0))),
+      found.code,
+      leaveIf(or(F64.ne(found.error.get, ZERO), F64.ne(found.product.get, product))),
+    );
+  }
+  // The product of two singles is a double.
+  const differs = (half: (x: Code) => Code): Code =>
+    F64.ne(F64.mul(promoteLow(half(one)), promoteLow(half(other))), promoteLow(half(product)));
+  return leaveIf(
+    or(
+      differs((v) => v),
+      differs(highHalf),
+    ),
+  );
+}
+
+/** arith(d, a, b, c): d = a op b. */
+function arithmetic(double: boolean): FunctionBody {
+  const m = new Maker(TYPE);
+  const [d, a, b, c] = [0, 1, 2, 3].map((n) => m.parameter(n).get) as [Code, Code, Code, Code];
+  const mxcsr = m.i32();
+  const op = I32.and(c, I32.of(3));
+  const lanes = double ? F64 : F32;
+  const half = (at: number): { result: Local; code: Code } => {
+    const [x, y, result] = [m.v128(), m.v128(), m.v128()];
+    const whole = load128(V128_LOAD, A.XMM + at);
+    const calculate = (number: number, operation: Operation): Code =>
+      sequence(
+        result.set(operation(x.get, y.get)),
+        rarely(I32.eqz(I32.and(mxcsr.get, I32.of(PE))), unlessExact(m, double, number, x.get, y.get, result.get)),
+      );
+    const code = sequence(
+      x.set(whole(a)),
+      y.set(whole(b)),
+      rarely(I32.eqz(allTrue(double, and(moderate(double, x.get), moderate(double, y.get)))), give(I32.of(0))),
+      when(
+        I32.below(op, I32.of(MUL)),
+        when(op, calculate(SUB, lanes.sub), calculate(ADD, lanes.add)),
+        when(
+          I32.eq(op, I32.of(MUL)),
+          calculate(MUL, lanes.mul),
+          sequence(rarely(anyTrue(lanes.eq(y.get, ZERO)), give(I32.of(0))), calculate(DIV, lanes.div)),
+        ),
+      ),
+    );
+    return { result, code };
+  };
+  const [low, high] = [half(0), half(A.YMM_UPPER_BYTES)];
+  return m.finish(
+    double ? "arith64" : "arith32",
+    mxcsr.set(I32.load(A.MXCSR)),
+    rarely(I32.ne(I32.and(mxcsr.get, I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0))),
+    low.code,
+    when(
+      I32.eq(I32.shr(c, I32.of(5)), I32.of(2)),
+      sequence(high.code, store128(A.XMM + A.YMM_UPPER_BYTES)(d, high.result.get)),
+    ),
+    store128(A.XMM)(d, low.result.get),
+    I32.of(1),
+  );
+}
+
 export const floatLanes = (): FunctionBody[] =>
   [true, false].flatMap((double) => {
     const bits = double ? "64" : "32";
     return [
+      arithmetic(double),
       lanesFunction(`compare${bits}`, double, compare(double)),
       lanesFunction(`min${bits}`, double, extreme(double, "pmin")),
       lanesFunction(`max${bits}`, double, extreme(double, "pmax")),

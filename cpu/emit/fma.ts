@@ -13,6 +13,7 @@ import {
   bitselect,
   demoteZero,
   F64,
+  highHalf,
   L64,
   load128,
   middling,
@@ -20,6 +21,8 @@ import {
   promoteLow,
   splat64,
   store128,
+  twoProduct,
+  twoSum,
   V128_LOAD,
   V128_LOAD32_ZERO,
   V128_LOAD64_ZERO,
@@ -36,44 +39,6 @@ const MXCSR_USUAL = 0x1f80;
 const PE = 0x20;
 
 const ONE = constant128(0, 1);
-
-/** Two doubles in each: a + b = sum + error. */
-function twoSum(m: Maker, a: Code, b: Code): { sum: Local; error: Local; code: Code } {
-  const [sum, error, part] = [m.v128(), m.v128(), m.v128()];
-  const code = sequence(
-    sum.set(F64.add(a, b)),
-    part.set(F64.sub(sum.get, a)),
-    error.set(F64.add(F64.sub(a, F64.sub(sum.get, part.get)), F64.sub(b, part.get))),
-  );
-  return { sum, error, code };
-}
-
-/** x = high + low, of at most 26 bits each. */
-function split(m: Maker, x: Code): { high: Local; low: Local; code: Code } {
-  const [high, low, big] = [m.v128(), m.v128(), m.v128()];
-  const code = sequence(
-    // 2^27 + 1
-    big.set(F64.mul(x, constant128(0x41a00000, 0x02000000))),
-    high.set(F64.sub(big.get, F64.sub(big.get, x))),
-    low.set(F64.sub(x, high.get)),
-  );
-  return { high, low, code };
-}
-
-/** a * b = product + error. */
-function twoProduct(m: Maker, a: Code, b: Code): { product: Local; error: Local; code: Code } {
-  const [product, error] = [m.v128(), m.v128()];
-  const [x, y] = [split(m, a), split(m, b)];
-  const high = F64.sub(F64.mul(x.high.get, y.high.get), product.get);
-  const crossed = F64.add(F64.add(high, F64.mul(x.high.get, y.low.get)), F64.mul(x.low.get, y.high.get));
-  const code = sequence(
-    product.set(F64.mul(a, b)),
-    x.code,
-    y.code,
-    error.set(F64.add(crossed, F64.mul(x.low.get, y.low.get))),
-  );
-  return { product, error, code };
-}
 
 /** sum + error rounded to odd: where there is an error, an even sum goes one unit towards it. */
 function toOdd(sum: Code, error: Code): Code {
@@ -129,7 +94,7 @@ function fuse32(m: Maker, a: Code, b: Code, c: Code): Pick<Fused, "inexact" | "r
   const dwords = (...order: readonly number[]): number[] =>
     order.flatMap((dword) => [0, 1, 2, 3].map((byte) => dword * 4 + byte));
   const parts = [0, 1].map((half) => {
-    const wide = (x: Code): Code => promoteLow(half === 0 ? x : shuffle(dwords(2, 3, 2, 3), x, x));
+    const wide = (x: Code): Code => promoteLow(half === 0 ? x : highHalf(x));
     const [x, y] = [m.v128(), m.v128()];
     const sum = twoSum(m, x.get, y.get);
     const narrow = m.v128();
