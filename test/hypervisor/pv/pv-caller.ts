@@ -2,11 +2,13 @@
  * A PV domain without code: its page tables are laid out by hand, and its hypercalls are called directly. Page n of it is mapped at
  * BASE + n * 4096; tables read-only.
  */
+import { afterEach, expect } from "vitest";
 import { createDomain } from "../../../hypervisor/domain/create.ts";
 import type { Domain, DomainOptions } from "../../../hypervisor/domain/domain.ts";
 import type { Vcpu } from "../../../hypervisor/domain/vcpu.ts";
 import { RESTART } from "../../../hypervisor/hypercalls/dispatch.ts";
 import type { Hypervisor } from "../../../hypervisor/hypervisor.ts";
+import { auditMemory } from "../../../hypervisor/memory/audit.ts";
 import { ARG_WORDS, callPvHypercall, setArgument } from "../../../hypervisor/pv/hypercall-table.ts";
 import { startPv } from "../../../hypervisor/pv/vcpu-init.ts";
 import { type Field, pack } from "../calls.ts";
@@ -33,6 +35,15 @@ export const LIST = 9;
 /** The first page that a test may do with as it likes. */
 export const FREE = 16;
 
+/** Machines of the test that runs; at its end, what their page tables say is compared with what Xen counts. */
+const machines: Set<Hypervisor> = new Set();
+
+afterEach(() => {
+  const found = [...machines].flatMap((hv) => auditMemory(hv));
+  machines.clear();
+  expect(found).toEqual([]);
+});
+
 export class PvCaller {
   readonly domain: Domain;
   readonly vcpu: Vcpu;
@@ -46,6 +57,7 @@ export class PvCaller {
 
   constructor(machine: Pick<FakeMachine, "hv">, options: Partial<DomainOptions> = {}, pages = 128) {
     this.hv = machine.hv;
+    machines.add(this.hv);
     const type = options.type ?? "pv";
     this.domain = createDomain(this.hv, { name: "pv", maxVcpus: 2, maxPages: 1024, ...options, type });
     this.vcpu = this.domain.vcpus[0]!;
