@@ -203,11 +203,30 @@ export class Maker {
     this.locals.push(type);
     return local(this.type.params.length + this.locals.length - 1);
   }
-  /** @param code ends with the function's result on the stack */
+  /**
+   * The code is put together when it is asked for: who only wants the function's type does not wait for it.
+   * @param code ends with the function's result on the stack
+   */
   finish(name: string, ...code: readonly Code[]): FunctionBody {
-    const w = new Assembler();
-    sequence(...code)(w);
-    return { name, type: this.type, locals: this.locals, code: w.bytes.slice(0, w.length), hints: w.hints };
+    let made: Assembler | undefined;
+    const assemble = (): Assembler => {
+      if (made !== undefined) return made;
+      made = new Assembler();
+      sequence(...code)(made);
+      return made;
+    };
+    return {
+      name,
+      type: this.type,
+      locals: this.locals,
+      get code() {
+        const { bytes, length } = assemble();
+        return bytes.slice(0, length);
+      },
+      get hints() {
+        return assemble().hints;
+      },
+    };
   }
 }
 

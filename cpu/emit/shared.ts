@@ -8,7 +8,14 @@ import { x87Moves } from "./x87-moves.ts";
 
 /** @param first the index of the first in the module */
 export function sharedFunctions(first: number): FunctionBody[] {
-  const exact = { name: "exact", type: EXACT_TYPE, locals: EXACT_LOCALS, code: exactCode() };
+  const exact: FunctionBody = {
+    name: "exact",
+    type: EXACT_TYPE,
+    locals: EXACT_LOCALS,
+    get code() {
+      return exactCode();
+    },
+  };
   return [exact, ...x87Arithmetic(first + 1), ...x87Moves(), ...fmaFunctions(), ...floatLanes()];
 }
 
