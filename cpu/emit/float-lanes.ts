@@ -4,7 +4,19 @@
  */
 import * as A from "../arena.ts";
 import { type FunctionBody, type FunctionType, MEM, I32 as TYPE_I32 } from "./assembler.ts";
-import { type Code, give, I32, type Local, Maker, type Operation, rarely, sequence, simd, when } from "./code.ts";
+import {
+  type Code,
+  constant128,
+  give,
+  I32,
+  type Local,
+  Maker,
+  type Operation,
+  rarely,
+  sequence,
+  simd,
+  when,
+} from "./code.ts";
 import {
   allTrue,
   and,
@@ -178,8 +190,87 @@ function arithmetic(double: boolean): FunctionBody {
   );
 }
 
-export const floatLanes = (): FunctionBody[] =>
-  [true, false].flatMap((double) => {
+// ---- of one operand -----------------------------------------------------------------------------------------------------------
+
+/** What becomes of x, where `usual` is all ones in each lane; `inexact` is not zero where something may be rounded. */
+interface Unary {
+  readonly usual: Code;
+  readonly inexact: Code;
+  readonly result: Code;
+}
+const dwords = (word: number): Code => constant128(word, word);
+const [I32X4_ADD, I32X4_BELOW, I32X4_EQ] = [simd(0xae), simd(0x3a), simd(0x37)];
+const [F32_CONVERT, F32_TRUNC_SAT, F32_ABS, F32_TRUNC, F32_NEAREST, F32_SQRT] = [
+  0xfa, 0xf8, 0xe0, 0x69, 0x6a, 0xe3,
+].map(simd) as [Operation, Operation, Operation, Operation, Operation, Operation];
+const [F64_SQRT, F64_GE, F32_GE, NOT] = [0xef, 0x4c, 0x46, 0x4d].map(simd) as [
+  Operation,
+  Operation,
+  Operation,
+  Operation,
+];
+const TWO_31 = dwords(0x4f000000);
+
+/** CVTDQ2PS: exact up to 2^24 in size. */
+const fromDwords = (x: Code): Unary => ({
+  usual: I32X4_EQ(ZERO, ZERO),
+  inexact: NOT(I32X4_BELOW(I32X4_ADD(x, dwords(2 ** 24)), dwords(2 ** 25))),
+  result: F32_CONVERT(x),
+});
+/** CVTTPS2DQ and CVTPS2DQ, of what is in range. */
+const toDwords =
+  (round: Operation) =>
+  (x: Code): Unary => ({
+    usual: F32.lt(F32_ABS(round(x)), TWO_31),
+    inexact: F32.ne(round(x), x),
+    result: F32_TRUNC_SAT(round(x)),
+  });
+/** SQRTPS and SQRTPD. */
+const root =
+  (double: boolean) =>
+  (x: Code): Unary => ({
+    usual: and(moderate(double, x), (double ? F64_GE : F32_GE)(x, ZERO)),
+    inexact: NOT(ZERO),
+    result: (double ? F64_SQRT : F32_SQRT)(x),
+  });
+
+function unaryFunction(name: string, double: boolean, unary: (x: Code) => Unary): FunctionBody {
+  const m = new Maker(TYPE);
+  const [d, b, c] = [0, 2, 3].map((n) => m.parameter(n).get) as [Code, Code, Code];
+  const half = (at: number): { result: Local; code: Code } => {
+    const [x, result] = [m.v128(), m.v128()];
+    const { usual, inexact, result: value } = unary(x.get);
+    const code = sequence(
+      x.set(load128(V128_LOAD, A.XMM + at)(b)),
+      rarely(I32.eqz(allTrue(double, usual)), give(I32.of(0))),
+      rarely(I32.eqz(I32.and(I32.load(A.MXCSR), I32.of(PE))), when(anyTrue(inexact), give(I32.of(0)))),
+      result.set(value),
+    );
+    return { result, code };
+  };
+  const [low, high] = [half(0), half(A.YMM_UPPER_BYTES)];
+  return m.finish(
+    name,
+    rarely(I32.ne(I32.and(I32.load(A.MXCSR), I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0))),
+    low.code,
+    when(
+      I32.eq(I32.shr(c, I32.of(5)), I32.of(2)),
+      sequence(high.code, store128(A.XMM + A.YMM_UPPER_BYTES)(d, high.result.get)),
+    ),
+    store128(A.XMM)(d, low.result.get),
+    I32.of(1),
+  );
+}
+const unaryFunctions = (): FunctionBody[] => [
+  unaryFunction("cvtdq2ps", false, fromDwords),
+  unaryFunction("cvttps2dq", false, toDwords(F32_TRUNC)),
+  unaryFunction("cvtps2dq", false, toDwords(F32_NEAREST)),
+  unaryFunction("sqrtps", false, root(false)),
+  unaryFunction("sqrtpd", true, root(true)),
+];
+
+export const floatLanes = (): FunctionBody[] => [
+  ...[true, false].flatMap((double) => {
     const bits = double ? "64" : "32";
     return [
       arithmetic(double),
@@ -187,4 +278,6 @@ export const floatLanes = (): FunctionBody[] =>
       lanesFunction(`min${bits}`, double, extreme(double, "pmin")),
       lanesFunction(`max${bits}`, double, extreme(double, "pmax")),
     ];
-  });
+  }),
+  ...unaryFunctions(),
+];

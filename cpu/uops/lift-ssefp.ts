@@ -83,6 +83,8 @@ const FAST: Readonly<Record<string, readonly [number, number]>> = {
 
 /** Those that tell in c how long their vectors are: the micro-op, and the bits of the immediate that count. */
 function lanesOf(name: string): { kind: number; imm: number; length: number } | null {
+  const unary = U.FLANES_OPS.find((op) => op === name.toLowerCase());
+  if (unary !== undefined) return { kind: U.flanes(unary), imm: 0, length: 1 };
   const found = /^(V?CMP|MIN|MAX)([PS])([SD])$/.exec(name);
   if (found === null) return null;
   const [, operation, form, precision] = found as unknown as [string, string, string, string];

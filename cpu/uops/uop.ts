@@ -422,8 +422,20 @@ export const U_CVTSS2SI64: number = take(1);
 export const U_COMISS: number = take(1);
 export const U_CVTSS2SD: number = take(1);
 export const U_CVTSD2SS: number = take(1);
-/** Likewise d = a op b lane by lane (emit/float-lanes.ts). c: predicate of a comparison | 1 16 bytes, 2 32 bytes, 0 scalar << 5. */
-export const FLANES_OPS = ["compare64", "min64", "max64", "compare32", "min32", "max32"] as const;
+/** Likewise d = a op b, or f(b), lane by lane (emit/float-lanes.ts). c: predicate of a comparison | 1 16 bytes, 2 32 bytes, 0 scalar << 5. */
+export const FLANES_OPS = [
+  "compare64",
+  "min64",
+  "max64",
+  "compare32",
+  "min32",
+  "max32",
+  "cvtdq2ps",
+  "cvttps2dq",
+  "cvtps2dq",
+  "sqrtps",
+  "sqrtpd",
+] as const;
 export type FLanesOp = (typeof FLANES_OPS)[number];
 export const U_FLANES: number = take(FLANES_OPS.length);
 export const flanes = (name: FLanesOp): number => U_FLANES + FLANES_OPS.indexOf(name);
