@@ -1,10 +1,11 @@
 /** From a region to the code of one WebAssembly function (type: interpreter/generate.ts TRANSLATED_TYPE). */
 import * as A from "../arena.ts";
 import { type Core, VEC_GP } from "../core.ts";
-import { Assembler, I32, I64, type Label, MEM, OP } from "../emit/assembler.ts";
+import { Assembler, I32, type Label, MEM, OP } from "../emit/assembler.ts";
 import { push } from "../emit/emit-move.ts";
 import { emitTable } from "../emit/table.ts";
 import * as U from "../uops/uop.ts";
+import { type Deadlines, placeLooks } from "./deadlines.ts";
 import { REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
 import { flagsDead, NOTHING } from "./flags.ts";
 import { type Edge, RETPOLINE_NOTE, type Region, type RegionBlock } from "./region.ts";
@@ -17,6 +18,7 @@ export class RegionCompiler {
   private readonly e: TranslatorEmitter;
   private region: Region = { blocks: [], pages: [] };
   private structure: Structure = { order: new Int32Array(0), children: [], isHeader: [], isMerge: [] };
+  private deadlines: Deadlines = { need: new Int32Array(0), looks: new Set() };
   /** Where a branch to a block goes: its `loop`, or the `block` that ends where it begins. */
   private readonly loops: (Label | undefined)[] = [];
   private readonly merges: (Label | undefined)[] = [];
@@ -34,13 +36,14 @@ export class RegionCompiler {
     const { body, out, e } = this;
     this.region = region;
     this.structure = analyse(region);
+    this.deadlines = placeLooks(region, this.structure);
     body.clear();
     out.clear();
     e.beginFunction(callsOnMiss);
     e.exit = body.block();
     this.tree(0);
     body.end();
-    e.prologue(out, region.blocks[0]!.record, region.pages);
+    e.prologue(out, region.blocks[0]!.record, region.pages, this.deadlines.need[0]!);
     out.append(body);
     e.epilogue(out);
     return { code: out.bytes.slice(0, out.length), hints: [...out.hints] };
@@ -63,39 +66,40 @@ export class RegionCompiler {
     if (structure.isHeader[b]) body.end();
   }
 
-  /** Every edge is a cut. Pushes: the slice has ended. To be followed by an `if`. */
-  private deadline(): void {
+  /** Pushes: not more is left of the slice than `least`. To be followed by an `if`. */
+  private deadline(least: number): void {
     const { body } = this;
     body.get(REM);
-    body.i32(0);
+    body.i32(least);
     body.op(OP.i32_le_s);
     body.unlikely();
   }
 
-  /** Goes along an edge, if the slice goes on: to a block of the region, or out. */
-  private follow(from: number, edge: Edge): void {
-    if (edge.to >= 0) {
-      this.deadline();
-      this.body.if();
-      this.leave(() => this.e.pageAddress(edge.offset));
-      this.body.end();
-    }
-    this.go(from, edge);
+  /** Leaves for the RIP that `push` pushes if the deadline is looked at on this edge inside the region, and is near. */
+  private look(edge: Edge, push: () => void): void {
+    const { body, e, deadlines } = this;
+    if (!deadlines.looks.has(edge) && !e.calledOut) return;
+    this.deadline(deadlines.need[edge.to]!);
+    body.if();
+    this.leave(push);
+    body.end();
   }
 
-  /** The same behind the test of the deadline. A page is entered only if it is in the fetch TLB. */
+  /** Goes along an edge: to a block of the region, or out. A page is entered only if it is in the fetch TLB. */
   private go(from: number, edge: Edge): void {
     const { body, e } = this;
+    const push = (): void => e.pageAddress(edge.offset);
     if (edge.to < 0) {
-      this.leave(() => e.pageAddress(edge.offset));
+      this.leave(push);
       return;
     }
+    this.look(edge, push);
     if (this.leavesPage(from, edge)) {
       body.get(VALID);
       body.op(OP.i32_eqz);
       body.unlikely();
       body.if();
-      this.leave(() => e.pageAddress(edge.offset));
+      this.leave(push);
       body.end();
     }
     this.jump(from, edge);
@@ -124,7 +128,7 @@ export class RegionCompiler {
     const targets = b.targets.filter((target) => target.to >= 0);
     if (targets.length > 0) {
       body.get(REM);
-      body.i32(0);
+      body.i32(Math.max(...targets.map((target) => this.deadlines.need[target.to]!)));
       body.op(OP.i32_gt_s);
       body.likely();
       body.if();
@@ -232,7 +236,7 @@ export class RegionCompiler {
     const next = b.offset + b.bytes;
     if (kind === U.U_END || kind === U.U_JMP) {
       this.account(b.instructions);
-      this.follow(index, (b.straight ?? b.taken)!);
+      this.go(index, (b.straight ?? b.taken)!);
     } else if (kind >= U.U_JCC && kind < U.U_JCC + 16) {
       const cc = kind - U.U_JCC;
       e.makeKnown(cc);
@@ -248,7 +252,7 @@ export class RegionCompiler {
       body.set(Y);
       push(e);
       this.account(b.instructions);
-      this.follow(index, b.taken!);
+      this.go(index, b.taken!);
     } else if (kind === U.U_JMP_R) {
       e.get("a", 3);
       body.set(Y);
@@ -313,10 +317,7 @@ export class RegionCompiler {
       body.unlikely();
       body.brIf(other);
       finish();
-      this.deadline();
-      body.if();
-      this.leave(() => body.get(Y));
-      body.end();
+      this.look(expected, () => body.get(Y));
       this.jump(index, expected);
       body.end();
     }
@@ -336,30 +337,16 @@ export class RegionCompiler {
     body.mem(MEM.i32_store, call.terminal + RETPOLINE_NOTE);
   }
 
-  /** Both edges of the condition that `push` pushes, again if need be. */
+  /** Both edges of the condition that `push` pushes. */
   private conditional(index: number, push: () => void): void {
-    const { body, e } = this;
+    const { body } = this;
     const b = this.region.blocks[index]!;
-    const [taken, straight] = [b.taken!, b.straight!];
     this.account(b.instructions);
-    if (taken.to >= 0 || straight.to >= 0) {
-      this.deadline();
-      body.if();
-      this.leave(() => {
-        push();
-        body.if(I64);
-        e.pageAddress(taken.offset);
-        body.else();
-        e.pageAddress(straight.offset);
-        body.end();
-      });
-      body.end();
-    }
     push();
     body.if();
-    this.go(index, taken);
+    this.go(index, b.taken!);
     body.else();
-    this.go(index, straight);
+    this.go(index, b.straight!);
     body.end();
   }
 

@@ -72,6 +72,7 @@ interface Place {
   readonly blockOffset: number;
   readonly faults: Label | null;
   readonly mayLeave: boolean;
+  readonly calledOut: boolean;
   readonly known: KnownFlags;
 }
 
@@ -101,6 +102,8 @@ export class TranslatorEmitter extends FlagEmitter {
   /** Where a status other than zero leaves the block; and: there was such a place. */
   private faults: Label | null = null;
   mayLeave = false;
+  /** The block has called something that may have ended the slice. */
+  calledOut = false;
   /** Bits by slot number: read or written, written. */
   private slotsUsed = 0;
   private slotsDirty = 0;
@@ -121,13 +124,13 @@ export class TranslatorEmitter extends FlagEmitter {
   beginBlock(offset: number, faults: Label): void {
     this.blockOffset = offset;
     this.faults = faults;
-    this.mayLeave = false;
+    this.mayLeave = this.calledOut = false;
     this.at = 0;
   }
   /** Where in the region code is being emitted, to come back to after other blocks. */
   place(): Place {
-    const { at, first, unchanged, blockOffset, faults, mayLeave, known } = this;
-    return { at, first, unchanged, blockOffset, faults, mayLeave, known };
+    const { at, first, unchanged, blockOffset, faults, mayLeave, calledOut, known } = this;
+    return { at, first, unchanged, blockOffset, faults, mayLeave, calledOut, known };
   }
   goBack(place: Place): void {
     Object.assign(this, place);
@@ -342,6 +345,7 @@ export class TranslatorEmitter extends FlagEmitter {
     w.mem(MEM.i32_load, A.REMAINING);
     w.set(REM);
     this.leaveIf();
+    this.calledOut = true;
   }
 
   /** Only divisions of 128 bits call helpers here: they read rAX, rDX and slot a, and write rAX and rDX. */
@@ -395,8 +399,15 @@ export class TranslatorEmitter extends FlagEmitter {
   }
 
   // ---- the ends of the function -------------------------------------------------------------------------------------------
-  /** Loads what the body uses; to be called after it was emitted. `w` is where the function begins. */
-  prologue(w: Assembler, record: number, pages: readonly Page[]): void {
+  /**
+   * Loads what the body uses; to be called after it was emitted. `w` is where the function begins.
+   * @param least if not more than so many instructions are left of the slice, the interpreter does the first block
+   */
+  prologue(w: Assembler, record: number, pages: readonly Page[], least: number): void {
+    w.i32(0);
+    w.mem(MEM.i32_load, A.REMAINING);
+    w.set(REM);
+    if (least > 0) this.refuse(w, record, least);
     w.i32(0);
     w.get(PAGE);
     w.i64(-4096);
@@ -408,7 +419,6 @@ export class TranslatorEmitter extends FlagEmitter {
       w.mem(op, address);
       w.set(local);
     };
-    load(MEM.i32_load, A.REMAINING, REM);
     // INSNS += REM, and at the end -= what is left of it.
     countInstructions(w, OP.i32_add);
     load(MEM.i32_load, A.TLB_BASE, TLB);
@@ -421,6 +431,30 @@ export class TranslatorEmitter extends FlagEmitter {
       if (this.slotsUsed & (1 << n) && !isTemp(n)) load(MEM.i64_load, A.SLOTS + n * 8, SLOT + n);
     if (this.flagsUsed) this.loadLazy(w);
     if (pages.length > 1) this.validate(w, record, pages.slice(1));
+  }
+
+  private refuse(w: Assembler, record: number, least: number): void {
+    w.get(REM);
+    w.i32(least);
+    w.op(OP.i32_le_s);
+    w.unlikely();
+    w.if();
+    w.i32(0);
+    w.i32(record);
+    w.mem(MEM.i32_store, A.BLOCK);
+    w.i32(0);
+    w.get(PAGE);
+    w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
+    // It is answered as a miss of the TLB, and is none.
+    w.i32(0);
+    w.i32(0);
+    w.mem(MEM.i32_load, record + U.BLOCK_MISSES);
+    w.i32(1);
+    w.op(OP.i32_add);
+    w.mem(MEM.i32_store, record + U.BLOCK_MISSES);
+    w.i32(record + U.BLOCK_HEADER_BYTES);
+    w.op(OP.return);
+    w.end();
   }
 
   /**
