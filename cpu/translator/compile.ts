@@ -23,6 +23,9 @@ export class RegionCompiler {
   private readonly loops: (Label | undefined)[] = [];
   private readonly merges: (Label | undefined)[] = [];
 
+  /** Ends where RIP is set for leaving the region, to the offset on the stack. */
+  private outside: Label | null = null;
+
   constructor(core: Core) {
     this.core = core;
     this.e = new TranslatorEmitter(this.body, core.u8, core.i32);
@@ -41,7 +44,11 @@ export class RegionCompiler {
     out.clear();
     e.beginFunction(callsOnMiss);
     e.exit = body.block();
+    this.outside = body.block(I32);
     this.tree(0);
+    body.op(OP.unreachable);
+    body.end();
+    e.leaveFor();
     body.end();
     e.prologue(out, region.blocks[0]!.record, region.pages, this.deadlines.need[0]!);
     out.append(body);
@@ -66,42 +73,37 @@ export class RegionCompiler {
     if (structure.isHeader[b]) body.end();
   }
 
-  /** Pushes: not more is left of the slice than `least`. To be followed by an `if`. */
-  private deadline(least: number): void {
-    const { body } = this;
+  /** Pushes whether too little is left of the slice to go along an edge inside the region. @returns false: nothing is looked at there */
+  private look(edge: Edge): boolean {
+    const { body, e, deadlines } = this;
+    if (!deadlines.looks.has(edge) && !e.calledOut) return false;
     body.get(REM);
-    body.i32(least);
+    body.i32(deadlines.need[edge.to]!);
     body.op(OP.i32_le_s);
     body.unlikely();
-  }
-
-  /** Leaves for the RIP that `push` pushes if the deadline is looked at on this edge inside the region, and is near. */
-  private look(edge: Edge, push: () => void): void {
-    const { body, e, deadlines } = this;
-    if (!deadlines.looks.has(edge) && !e.calledOut) return;
-    this.deadline(deadlines.need[edge.to]!);
-    body.if();
-    this.leave(push);
-    body.end();
+    return true;
   }
 
   /** Goes along an edge: to a block of the region, or out. A page is entered only if it is in the fetch TLB. */
   private go(from: number, edge: Edge): void {
     const { body, e } = this;
-    const push = (): void => e.pageAddress(edge.offset);
-    if (edge.to < 0) {
-      this.leave(push);
+    if (edge.offset !== (edge.offset | 0)) {
+      this.leave(() => e.pageAddress(edge.offset));
       return;
     }
-    this.look(edge, push);
+    body.i32(edge.offset);
+    if (edge.to < 0) {
+      body.br(this.outside!);
+      return;
+    }
+    if (this.look(edge)) body.brIf(this.outside!);
     if (this.leavesPage(from, edge)) {
       body.get(VALID);
       body.op(OP.i32_eqz);
       body.unlikely();
-      body.if();
-      this.leave(push);
-      body.end();
+      body.brIf(this.outside!);
     }
+    body.op(OP.drop);
     this.jump(from, edge);
   }
 
@@ -317,7 +319,11 @@ export class RegionCompiler {
       body.unlikely();
       body.brIf(other);
       finish();
-      this.look(expected, () => body.get(Y));
+      if (this.look(expected)) {
+        body.if();
+        this.leave(() => body.get(Y));
+        body.end();
+      }
       this.jump(index, expected);
       body.end();
     }

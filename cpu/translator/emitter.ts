@@ -311,6 +311,18 @@ export class TranslatorEmitter extends FlagEmitter {
     w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
     w.br(this.exit!);
   }
+  /** Where the offset on the stack is what the function is left for: sets RIP. */
+  leaveFor(): void {
+    const { w } = this;
+    w.set(I);
+    w.i32(0);
+    w.get(I);
+    w.op(OP.i64_extend_i32_s);
+    w.i32(0);
+    w.mem(MEM.i64_load, A.REGION_PAGE);
+    w.op(OP.i64_add);
+    w.mem(MEM.i64_store, A.RIP);
+  }
   override fault(vector: number): void {
     const { w } = this;
     w.i32(vector);
