@@ -1,4 +1,5 @@
 /** What system software does all the time and needs no TypeScript: privilege checks, flags as a whole, selectors, SWAPGS. */
+
 import * as A from "../arena.ts";
 import { VEC_GP } from "../core.ts";
 import { FLAG_AF, FLAG_IF, FLAG_RF, FLAG_VM, FLAGS_SYSTEM } from "../flags.ts";
@@ -6,17 +7,12 @@ import * as U from "../uops/uop.ts";
 import { MEM, OP } from "./assembler.ts";
 import type { Emitter } from "./emitter.ts";
 import type { EmitTable } from "./family.ts";
-
-/** Pushes the i32 at `address`. */
-export function word(e: Emitter, address: number): void {
-  e.w.i32(0);
-  e.w.mem(MEM.i32_load, address);
-}
+import { word } from "./words.ts";
 
 /** Pushes RFLAGS as an i32, without VM and RF. */
 export function flagsImage(e: Emitter): void {
   const { w } = e;
-  word(e, A.RFLAGS_SYS);
+  word(w, A.RFLAGS_SYS);
   w.i32(FLAGS_SYSTEM & ~(FLAG_VM | FLAG_RF));
   w.op(OP.i32_and);
   w.i32(2);
@@ -52,7 +48,7 @@ export function flagsImage(e: Emitter): void {
 
 /** Leaves with #GP(0) unless CPL is 0. */
 function requireCpl0(e: Emitter): void {
-  word(e, A.CPL);
+  word(e.w, A.CPL);
   e.w.if();
   e.fault(VEC_GP);
   e.w.end();
@@ -61,8 +57,8 @@ function requireCpl0(e: Emitter): void {
 /** Pushes 1 if CPL is above IOPL. */
 export function aboveIopl(e: Emitter): void {
   const { w } = e;
-  word(e, A.CPL);
-  word(e, A.RFLAGS_SYS);
+  word(w, A.CPL);
+  word(w, A.RFLAGS_SYS);
   w.i32(12);
   w.op(OP.i32_shr_u);
   w.i32(3);
@@ -78,7 +74,7 @@ export function installSystem(table: EmitTable): void {
     e.fault(VEC_GP);
     w.end();
     w.i32(0);
-    word(e, A.RFLAGS_SYS);
+    word(w, A.RFLAGS_SYS);
     w.i32(~FLAG_IF);
     w.op(OP.i32_and);
     w.mem(MEM.i32_store, A.RFLAGS_SYS);

@@ -3,7 +3,7 @@
  * is done where emit-float.ts does it of scalars. Elsewhere these functions return 0 and have done nothing.
  */
 import * as A from "../arena.ts";
-import { type FunctionBody, type FunctionType, MEM, I32 as TYPE_I32 } from "./assembler.ts";
+import { type FunctionBody, type FunctionType, I32 as TYPE_I32 } from "./assembler.ts";
 import {
   type Code,
   constant128,
@@ -29,11 +29,14 @@ import {
   maskOf,
   middling,
   moderate,
+  noInexactYet,
   or,
   promoteLow,
   store128,
+  storeFirst,
   twoProduct,
   twoSum,
+  unlessUsual,
   V128_LOAD,
   V128_LOAD32_ZERO,
   V128_LOAD64_ZERO,
@@ -90,12 +93,10 @@ function lanesFunction(name: string, double: boolean, lanes: Lanes): FunctionBod
   };
   const [low, high] = [half(0), half(A.YMM_UPPER_BYTES)];
   /** A scalar leaves the rest of a. */
-  const storeScalar: Code = sequence(store128(A.XMM)(d, load128(V128_LOAD, A.XMM)(a)), (w) => {
-    d(w);
-    simd(double ? 0x1d : 0x1b)(low.result.get)(w); // extract_lane
-    w.byte(0);
-    w.mem(double ? MEM.i64_store : MEM.i32_store, A.XMM);
-  });
+  const storeScalar: Code = sequence(
+    store128(A.XMM)(d, load128(V128_LOAD, A.XMM)(a)),
+    storeFirst(double)(d, low.result.get),
+  );
   return m.finish(
     name,
     low.code,
@@ -107,10 +108,6 @@ function lanesFunction(name: string, double: boolean, lanes: Lanes): FunctionBod
 
 // ---- arithmetic -------------------------------------------------------------------------------------------------------------
 
-/** MXCSR: all masked, round to nearest, neither DAZ nor FTZ; other flags than PE don't matter. */
-const MXCSR_MASK = 0xffc0;
-const MXCSR_USUAL = 0x1f80;
-const PE = 0x20;
 /** Operations by the low bits of c. */
 const [ADD, SUB, MUL, DIV] = [0, 1, 2, 3];
 export const LANES_OPERATIONS: Readonly<Record<string, number>> = { ADD, SUB, MUL, DIV };
@@ -157,7 +154,7 @@ function arithmetic(double: boolean): FunctionBody {
     const calculate = (number: number, operation: Operation): Code =>
       sequence(
         result.set(operation(x.get, y.get)),
-        rarely(I32.eqz(I32.and(mxcsr.get, I32.of(PE))), unlessExact(m, double, number, x.get, y.get, result.get)),
+        rarely(noInexactYet(mxcsr.get), unlessExact(m, double, number, x.get, y.get, result.get)),
       );
     const code = sequence(
       x.set(whole(a)),
@@ -179,7 +176,7 @@ function arithmetic(double: boolean): FunctionBody {
   return m.finish(
     double ? "arith64" : "arith32",
     mxcsr.set(I32.load(A.MXCSR)),
-    rarely(I32.ne(I32.and(mxcsr.get, I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0))),
+    unlessUsual(mxcsr.get),
     low.code,
     when(
       I32.eq(I32.shr(c, I32.of(5)), I32.of(2)),
@@ -243,7 +240,7 @@ function unaryFunction(name: string, double: boolean, unary: (x: Code) => Unary)
     const code = sequence(
       x.set(load128(V128_LOAD, A.XMM + at)(b)),
       rarely(I32.eqz(allTrue(double, usual)), give(I32.of(0))),
-      rarely(I32.eqz(I32.and(I32.load(A.MXCSR), I32.of(PE))), when(anyTrue(inexact), give(I32.of(0)))),
+      rarely(noInexactYet(I32.load(A.MXCSR)), when(anyTrue(inexact), give(I32.of(0)))),
       result.set(value),
     );
     return { result, code };
@@ -251,7 +248,7 @@ function unaryFunction(name: string, double: boolean, unary: (x: Code) => Unary)
   const [low, high] = [half(0), half(A.YMM_UPPER_BYTES)];
   return m.finish(
     name,
-    rarely(I32.ne(I32.and(I32.load(A.MXCSR), I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0))),
+    unlessUsual(I32.load(A.MXCSR)),
     low.code,
     when(
       I32.eq(I32.shr(c, I32.of(5)), I32.of(2)),

@@ -4,7 +4,7 @@
  * functions return 0 and have done nothing.
  */
 import * as A from "../arena.ts";
-import { type FunctionBody, type FunctionType, MEM, I32 as TYPE_I32 } from "./assembler.ts";
+import { type FunctionBody, type FunctionType, I32 as TYPE_I32 } from "./assembler.ts";
 import { type Code, choose, constant128, give, I32, I64, type Local, Maker, rarely, sequence, when } from "./code.ts";
 import {
   allTrue,
@@ -17,12 +17,15 @@ import {
   L64,
   load128,
   middling,
+  noInexactYet,
   or,
   promoteLow,
   splat64,
   store128,
+  storeFirst,
   twoProduct,
   twoSum,
+  unlessUsual,
   V128_LOAD,
   V128_LOAD32_ZERO,
   V128_LOAD64_ZERO,
@@ -32,11 +35,6 @@ import {
 
 /** fma(d, a, b, c): offsets of vectors from A.XMM, c as U_FMA of uops/uop.ts has it. */
 const TYPE: FunctionType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
-
-/** MXCSR: all masked, round to nearest, neither DAZ nor FTZ; other flags than PE don't matter. */
-const MXCSR_MASK = 0xffc0;
-const MXCSR_USUAL = 0x1f80;
-const PE = 0x20;
 
 const ONE = constant128(0, 1);
 
@@ -168,14 +166,11 @@ function fma(double: boolean): FunctionBody {
   const isLong = I32.eq(lanes, I32.of(2));
   /** Not while PE is clear and something may have been rounded. */
   const check = (part: Fused): Code =>
-    rarely(
-      I32.or(I32.eqz(part.usual.get), I32.and(part.inexact.get, I32.eqz(I32.and(mxcsr.get, I32.of(PE))))),
-      give(I32.of(0)),
-    );
+    rarely(I32.or(I32.eqz(part.usual.get), I32.and(part.inexact.get, noInexactYet(mxcsr.get))), give(I32.of(0)));
   return m.finish(
     double ? "fma64" : "fma32",
     mxcsr.set(I32.load(A.MXCSR)),
-    rarely(I32.ne(I32.and(mxcsr.get, I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0))),
+    unlessUsual(mxcsr.get),
     // VFMADD132 is 1 * 3 + 2, and so on.
     x.set(choose(is(0), d, a)),
     y.set(choose(is(1), d, b)),
@@ -183,13 +178,7 @@ function fma(double: boolean): FunctionBody {
     low.code,
     check(low),
     when(isLong, sequence(high.code, check(high), store128(A.XMM + A.YMM_UPPER_BYTES)(d, high.result.get))),
-    when(lanes, store128(A.XMM)(d, low.result.get), (w) => {
-      d(w);
-      low.result.get(w);
-      w.simd(double ? 0x1d : 0x1b); // extract_lane
-      w.byte(0);
-      w.mem(double ? MEM.i64_store : MEM.i32_store, A.XMM);
-    }),
+    when(lanes, store128(A.XMM)(d, low.result.get), storeFirst(double)(d, low.result.get)),
     I32.of(1),
   );
 }

@@ -1,5 +1,18 @@
 /** SIMD pieces of functions on vectors (code.ts): loads and stores, logic, and what kind of numbers the lanes are. */
-import { type Code, constant128, I32, type Local, type Maker, type Operation, sequence, simd } from "./code.ts";
+import * as A from "../arena.ts";
+import { MEM } from "./assembler.ts";
+import {
+  type Code,
+  constant128,
+  give,
+  I32,
+  type Local,
+  type Maker,
+  type Operation,
+  rarely,
+  sequence,
+  simd,
+} from "./code.ts";
 
 /** A load or store at an address, and a constant offset. */
 export const load128 =
@@ -20,6 +33,17 @@ export const store128 =
 export const V128_LOAD = 0x00;
 export const V128_LOAD32_ZERO = 0x5c;
 export const V128_LOAD64_ZERO = 0x5d;
+/** A scalar: lane 0 of `value` goes to vector `to`, whose other lanes stay. */
+export const storeFirst =
+  (double: boolean) =>
+  (to: Code, value: Code): Code =>
+  (w) => {
+    to(w);
+    value(w);
+    w.simd(double ? 0x1d : 0x1b); // extract_lane
+    w.byte(0);
+    w.mem(double ? MEM.i64_store : MEM.i32_store, A.XMM);
+  };
 export const and: Operation = simd(0x4e);
 export const or: Operation = simd(0x50);
 export const xor: Operation = simd(0x51);
@@ -103,6 +127,16 @@ export const comparable = (double: boolean, x: Code): Code =>
 export const allTrue = (double: boolean, mask: Code): Code => (double ? L64 : L32).allTrue(mask);
 /** -1 in all lanes if the i32 is 1, 0 if it is 0. */
 export const maskOf = (bit: Code): Code => simd(0x11)(I32.sub(I32.of(0), bit));
+
+/** MXCSR: all masked, round to nearest, neither DAZ nor FTZ; other flags than PE don't matter. */
+const MXCSR_MASK = 0xffc0;
+const MXCSR_USUAL = 0x1f80;
+const MXCSR_PE = 0x20;
+/** Statement: leaves with 0 unless MXCSR is as the functions on lanes want it. */
+export const unlessUsual = (mxcsr: Code): Code =>
+  rarely(I32.ne(I32.and(mxcsr, I32.of(MXCSR_MASK)), I32.of(MXCSR_USUAL)), give(I32.of(0)));
+/** Nothing inexact has happened yet: what is not exact has to be told. */
+export const noInexactYet = (mxcsr: Code): Code => I32.eqz(I32.and(mxcsr, I32.of(MXCSR_PE)));
 
 /** The high two singles of x, twice. */
 export const highHalf =

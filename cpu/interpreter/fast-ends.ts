@@ -2,9 +2,11 @@
  * Helpers that end a block and whose usual case is done in place: SYSCALL, SYSRET, STI, STAC and CLAC. What is rare (another mode, debug
  * registers, events that wait) goes to the helper, which says what the instruction means; the reference knows the helper alone.
  */
+
 import * as A from "../arena.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
-import { aboveIopl, flagsImage, word } from "../emit/emit-system.ts";
+import { aboveIopl, flagsImage } from "../emit/emit-system.ts";
+import { notCanonical, put, put64, word } from "../emit/words.ts";
 import { FLAG_AC, FLAG_AF, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM, FLAGS_SYSTEM } from "../flags.ts";
 import { CR4_SMAP, EFER_SCE } from "../system/bits.ts";
 import { CODE64, DATA32, SYSRET_FLAGS } from "../system/syscall.ts";
@@ -19,21 +21,9 @@ export const S_SSBASE: number = A.S_SEGBASE + 16;
 export const BREAKPOINTS = 0xff;
 
 /** Stores the i32 that `value` pushes at `address`. */
-export function put(w: Assembler, address: number, value: () => void): void {
-  w.i32(0);
-  value();
-  w.mem(MEM.i32_store, address);
-}
-
-export function put64(w: Assembler, address: number, value: () => void): void {
-  w.i32(0);
-  value();
-  w.mem(MEM.i64_store, address);
-}
-
 /** Goes to `slow` if the i32 at `address` has one of `bits`. */
 export function unless(e: InterpreterEmitter, slow: Label, address: number, bits: number): void {
-  word(e, address);
+  word(e.w, address);
   e.w.i32(bits);
   e.w.op(OP.i32_and);
   e.w.brIf(slow);
@@ -135,7 +125,7 @@ function superviseWith(w: Assembler, smap: () => void): void {
 }
 
 function pushSmap(e: InterpreterEmitter): void {
-  word(e, A.CR4);
+  word(e.w, A.CR4);
   e.w.i32(CR4_SMAP);
   e.w.op(OP.i32_and);
 }
@@ -147,11 +137,11 @@ export function forgetFetchPage(w: Assembler): void {
 /** SYSCALL from 64-bit code of level 3. RIPL is the address behind it; becomes LSTAR. */
 export function fastSyscall(e: InterpreterEmitter, slow: Label): void {
   const { w } = e;
-  word(e, A.CPL);
+  word(w, A.CPL);
   w.i32(3);
   w.op(OP.i32_ne);
   w.brIf(slow);
-  word(e, A.EFER);
+  word(w, A.EFER);
   w.i32(EFER_SCE);
   w.op(OP.i32_and, OP.i32_eqz);
   w.brIf(slow);
@@ -165,14 +155,14 @@ export function fastSyscall(e: InterpreterEmitter, slow: Label): void {
     w.op(OP.i64_extend_i32_u);
   });
   w.get(I);
-  word(e, A.MSR_FMASK);
+  word(e.w, A.MSR_FMASK);
   w.i32(-1);
   w.op(OP.i32_xor, OP.i32_and);
   w.set(I);
   setFlags(w);
   charge(w, A.ACCOUNT_USER);
   put(w, A.CPL, () => w.i32(0));
-  setSegments(w, () => word(e, A.MSR_STAR + 4), 0, 8, 0);
+  setSegments(w, () => word(w, A.MSR_STAR + 4), 0, 8, 0);
   superviseWith(w, () => pushSmap(e));
   forgetFetchPage(w);
   w.i32(0);
@@ -183,24 +173,19 @@ export function fastSyscall(e: InterpreterEmitter, slow: Label): void {
 /** SYSRET to 64-bit code. RIPL becomes RCX. */
 export function fastSysret(e: InterpreterEmitter, slow: Label): void {
   const { w } = e;
-  word(e, A.EFER);
+  word(w, A.EFER);
   w.i32(EFER_SCE);
   w.op(OP.i32_and, OP.i32_eqz);
   w.brIf(slow);
-  word(e, A.EVENTS_WAIT);
+  word(w, A.EVENTS_WAIT);
   w.brIf(slow);
   unless(e, slow, A.SLOTS + R_R11, FLAG_TF | FLAG_AC);
   unless(e, slow, A.DR + 56, BREAKPOINTS);
   e.getFixed(R_RCX, 3);
-  w.tee(X);
-  w.i64(16);
-  w.op(OP.i64_shl);
-  w.i64(16);
-  w.op(OP.i64_shr_s);
-  w.get(X);
-  w.op(OP.i64_ne);
+  w.set(X);
+  notCanonical(w, X);
   w.brIf(slow);
-  word(e, A.SLOTS + R_R11);
+  word(w, A.SLOTS + R_R11);
   w.i32(SYSRET_FLAGS);
   w.op(OP.i32_and);
   w.set(I);
@@ -210,7 +195,7 @@ export function fastSysret(e: InterpreterEmitter, slow: Label): void {
   setSegments(
     w,
     () => {
-      word(e, A.MSR_STAR + 4);
+      word(w, A.MSR_STAR + 4);
       w.i32(16);
       w.op(OP.i32_shr_u);
     },
@@ -232,14 +217,14 @@ export function fastSti(e: InterpreterEmitter, slow: Label): void {
   const { w } = e;
   aboveIopl(e);
   w.brIf(slow);
-  word(e, A.RFLAGS_SYS);
+  word(w, A.RFLAGS_SYS);
   w.tee(I);
   w.i32(FLAG_IF);
   w.op(OP.i32_and, OP.i32_eqz);
   w.if();
-  word(e, A.EVENTS_WAIT);
+  word(w, A.EVENTS_WAIT);
   w.brIf(slow);
-  word(e, A.REMAINING);
+  word(w, A.REMAINING);
   w.i32(2);
   w.op(OP.i32_le_s);
   w.brIf(slow);
@@ -254,10 +239,10 @@ export function fastSti(e: InterpreterEmitter, slow: Label): void {
 /** STAC (`set`) and CLAC at level 0. */
 export function fastAc(e: InterpreterEmitter, slow: Label, set: boolean): void {
   const { w } = e;
-  word(e, A.CPL);
+  word(w, A.CPL);
   w.brIf(slow);
   put(w, A.RFLAGS_SYS, () => {
-    word(e, A.RFLAGS_SYS);
+    word(w, A.RFLAGS_SYS);
     w.i32(set ? FLAG_AC : ~FLAG_AC);
     w.op(set ? OP.i32_or : OP.i32_and);
   });

@@ -3,10 +3,12 @@
  * the TLBs, segments are flat and marked accessed, the handler's level is 0. All else changes nothing here and goes to
  * system/exceptions.ts and system/far.ts, which say what all of this means; the reference knows those alone.
  */
+
 import * as A from "../arena.ts";
 import { VEC_PF } from "../core.ts";
 import { Assembler, type FunctionBody, type Label, MEM, OP } from "../emit/assembler.ts";
-import { flagsImage, word } from "../emit/emit-system.ts";
+import { flagsImage } from "../emit/emit-system.ts";
+import { add, notCanonical, put, put64, word } from "../emit/words.ts";
 import {
   FLAG_AC,
   FLAG_DF,
@@ -43,18 +45,7 @@ import {
   X,
   Y,
 } from "./emitter.ts";
-import {
-  BREAKPOINTS,
-  charge,
-  forgetFetchPage,
-  put,
-  put64,
-  S_SSBASE,
-  SEG_CS,
-  SEG_SS,
-  setFlags,
-  unless,
-} from "./fast-ends.ts";
+import { BREAKPOINTS, charge, forgetFetchPage, S_SSBASE, SEG_CS, SEG_SS, setFlags, unless } from "./fast-ends.ts";
 
 /** A frame: error code, RIP, CS, RFLAGS, RSP, SS. */
 const FRAME_BYTES = 48;
@@ -92,10 +83,10 @@ class EventEmitter {
 
   /** Pushes the TLB of accesses to system structures. */
   systemView(): void {
-    const { w, e } = this;
+    const { w } = this;
     w.i32(A.DTLB + A.VIEW_SUPERVISOR_SMAP * A.TLB_VIEW_BYTES);
     w.i32(A.DTLB + A.VIEW_SUPERVISOR * A.TLB_VIEW_BYTES);
-    word(e, A.CR4);
+    word(w, A.CR4);
     w.i32(CR4_SMAP);
     w.op(OP.i32_and, OP.select);
   }
@@ -134,7 +125,7 @@ class EventEmitter {
 
   /** Local `place` = where the descriptor of the selector in local `selector` lies: in the GDT, and not null. */
   findDescriptor(selector: number, place: number): void {
-    const { w, e } = this;
+    const { w } = this;
     w.get(selector);
     w.i32(4);
     w.op(OP.i32_and);
@@ -144,7 +135,7 @@ class EventEmitter {
     w.get(selector);
     w.i32(7);
     w.op(OP.i32_or);
-    word(e, A.GDTR + A.SEG_LIMIT);
+    word(w, A.GDTR + A.SEG_LIMIT);
     w.op(OP.i32_gt_u, OP.i32_or);
     this.slowIf();
     this.load64(A.GDTR + A.TABLE_BASE);
@@ -217,11 +208,11 @@ class EventEmitter {
 
   /** TLB_BASE of level 0 with the present RFLAGS.AC. */
   supervise(): void {
-    const { w, e } = this;
+    const { w } = this;
     put(w, A.TLB_BASE, () => {
       w.i32(A.DTLB + A.VIEW_SUPERVISOR * A.TLB_VIEW_BYTES);
       this.systemView();
-      word(e, A.RFLAGS_SYS);
+      word(w, A.RFLAGS_SYS);
       w.i32(FLAG_AC);
       w.op(OP.i32_and, OP.select);
     });
@@ -230,13 +221,7 @@ class EventEmitter {
   /** Goes on if the i64 in local `address` is canonical. */
   checkCanonical(address: number): void {
     const { w } = this;
-    w.get(address);
-    w.i64(16);
-    w.op(OP.i64_shl);
-    w.i64(16);
-    w.op(OP.i64_shr_s);
-    w.get(address);
-    w.op(OP.i64_ne);
+    notCanonical(w, address);
     this.slowIf();
   }
 
@@ -266,24 +251,24 @@ function faultedCode(): FunctionBody {
   const { w, e } = m;
   const [gate, code, stack, selector, gateHigh] = [PC, TLB, ST, LINK, I];
   const gateAt = VEC_PF * GATE_BYTES;
-  word(e, A.WALK);
+  word(w, A.WALK);
   w.i32(WALK_FAULTS);
   w.op(OP.i32_and, OP.i32_eqz);
-  word(e, A.FAULT_VECTOR);
+  word(w, A.FAULT_VECTOR);
   w.i32(VEC_PF);
   w.op(OP.i32_ne, OP.i32_or);
-  word(e, A.MODE);
+  word(w, A.MODE);
   w.i32(U.MODE_CODE_MASK | U.MODE_STEP);
   w.op(OP.i32_and);
   w.i32(U.MODE_64);
   w.op(OP.i32_ne, OP.i32_or);
-  word(e, A.INJECT_INFO);
+  word(w, A.INJECT_INFO);
   w.op(OP.i32_or);
   m.slowIf();
   unless(e, m.slow, A.DR + 56, BREAKPOINTS);
   m.loadContext();
   // The gate, for an interrupt or a trap.
-  word(e, A.IDTR + A.SEG_LIMIT);
+  word(w, A.IDTR + A.SEG_LIMIT);
   w.i32(gateAt + GATE_BYTES - 1);
   w.op(OP.i32_lt_u);
   m.slowIf();
@@ -321,7 +306,7 @@ function faultedCode(): FunctionBody {
   w.i32(7);
   w.op(OP.i32_and);
   w.tee(stack);
-  word(e, A.CPL);
+  word(w, A.CPL);
   w.op(OP.i32_or);
   w.if();
   w.get(stack);
@@ -335,7 +320,7 @@ function faultedCode(): FunctionBody {
   w.tee(stack);
   w.i32(7);
   w.op(OP.i32_add);
-  word(e, A.TR + A.SEG_LIMIT);
+  word(w, A.TR + A.SEG_LIMIT);
   w.op(OP.i32_gt_u);
   m.slowIf();
   m.load64(A.TR + A.TABLE_BASE);
@@ -359,14 +344,14 @@ function faultedCode(): FunctionBody {
   w.set(LIN);
   const view = (): void => {
     m.systemView();
-    word(e, A.TLB_BASE);
-    word(e, A.CPL);
+    word(w, A.TLB_BASE);
+    word(w, A.CPL);
     w.op(OP.select);
   };
   m.find(view, A.TLB_WRITE, FRAME_BYTES, stack);
   // Nothing can fail any more. The block has been executed up to the instruction; the fault costs a cycle.
   const [count, offset] = [gate, ENT];
-  word(e, A.UOP);
+  word(w, A.UOP);
   w.mem(MEM.i32_load8_u, 6);
   w.set(offset);
   m.load64(A.SLOTS + A.S_RIPBASE);
@@ -377,7 +362,7 @@ function faultedCode(): FunctionBody {
   w.set(count);
   const counted = w.block();
   const next = w.loop();
-  word(e, A.BLOCK);
+  word(w, A.BLOCK);
   w.mem(MEM.i32_load, 12);
   w.get(count);
   w.op(OP.i32_add);
@@ -393,21 +378,17 @@ function faultedCode(): FunctionBody {
   w.end();
   w.end();
   put(w, A.INSNS, () => {
-    word(e, A.INSNS);
+    word(w, A.INSNS);
     w.get(count);
     w.op(OP.i32_add);
   });
   put(w, A.REMAINING, () => {
-    word(e, A.REMAINING);
+    word(w, A.REMAINING);
     w.get(count);
     w.i32(1);
     w.op(OP.i32_add, OP.i32_sub);
   });
-  put(w, A.FAULT_COUNTS + 4 * VEC_PF, () => {
-    word(e, A.FAULT_COUNTS + 4 * VEC_PF);
-    w.i32(1);
-    w.op(OP.i32_add);
-  });
+  add(w, A.FAULT_COUNTS + 4 * VEC_PF, 1);
   put(w, A.PENDING_DEBUG, () => w.i32(0));
   put64(w, A.CR2, () => m.load64(A.EXIT_GLA));
   const store = (at: number, value: () => void): void => {
@@ -433,9 +414,9 @@ function faultedCode(): FunctionBody {
   store(32, () => m.load64(A.SLOTS + A.S_RSP));
   store(40, () => selectorIn(SEG_SS));
   put64(w, A.SLOTS + A.S_RSP, () => w.get(LIN));
-  word(e, A.CPL);
+  word(w, A.CPL);
   w.if();
-  word(e, A.CPL);
+  word(w, A.CPL);
   w.i32(3);
   w.op(OP.i32_eq);
   w.if();
@@ -450,7 +431,7 @@ function faultedCode(): FunctionBody {
     w.op(OP.i32_and);
   });
   put(w, A.RFLAGS_SYS, () => {
-    word(e, A.RFLAGS_SYS);
+    word(w, A.RFLAGS_SYS);
     w.i32(~(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM));
     w.i32(~(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_IF));
     w.get(gateHigh);
@@ -466,10 +447,10 @@ function iretCode(): FunctionBody {
   const m = new EventEmitter();
   const { w, e } = m;
   const [frame, code, stack, selector] = [PC, TLB, ST, LINK];
-  word(e, A.WALK);
+  word(w, A.WALK);
   w.op(OP.i32_eqz);
   for (const address of [A.CPL, A.EVENTS_WAIT, A.INTERRUPTIBILITY]) {
-    word(e, address);
+    word(w, address);
     w.op(OP.i32_or);
   }
   m.slowIf();
@@ -478,7 +459,7 @@ function iretCode(): FunctionBody {
   m.loadContext();
   m.load64(A.SLOTS + A.S_RSP);
   w.set(LIN);
-  m.find(() => word(e, A.TLB_BASE), A.TLB_READ, IRET_BYTES, frame);
+  m.find(() => word(w, A.TLB_BASE), A.TLB_READ, IRET_BYTES, frame);
   w.get(frame);
   w.mem(MEM.i64_load, 0);
   w.set(RIPL);
@@ -538,12 +519,12 @@ function iretCode(): FunctionBody {
   w.if();
   for (const seg of [0, 3, 4, 5]) {
     const attr = A.SEG + seg * A.SEG_STRIDE + A.SEG_ATTR;
-    word(e, attr);
+    word(w, attr);
     w.i32(0x60);
     w.op(OP.i32_and);
     w.i32(0x60);
     w.op(OP.i32_ne);
-    word(e, attr);
+    word(w, attr);
     w.i32(ATTR_UNUSABLE);
     w.op(OP.i32_and, OP.i32_eqz, OP.i32_and);
     m.slowIf();

@@ -171,6 +171,18 @@ function lookUp(w: Assembler): void {
   w.end();
 }
 
+/** Pushes, and leaves in local I, what the i32 at `offset` from what `base` pushes has come to: one less than it was. */
+function countDown(w: Assembler, base: () => void, offset: number): void {
+  base();
+  base();
+  w.mem(MEM.i32_load, offset);
+  w.i32(1);
+  w.op(OP.i32_sub);
+  w.tee(I);
+  w.mem(MEM.i32_store, offset);
+  w.get(I);
+}
+
 /** Index of TRANSLATED_TYPE: behind the types of the imports and of the functions. */
 const TRANSLATED: number = SHARED + SHARED_FUNCTIONS.length;
 
@@ -189,14 +201,7 @@ function warmth(w: Assembler, enter: Label, inside: Label, sampled: boolean): vo
   w.if();
   storeRip(w);
   if (sampled) {
-    w.i32(0);
-    w.i32(0);
-    w.mem(MEM.i32_load, A.SAMPLE);
-    w.i32(1);
-    w.op(OP.i32_sub);
-    w.tee(I);
-    w.mem(MEM.i32_store, A.SAMPLE);
-    w.get(I);
+    countDown(w, () => w.i32(0), A.SAMPLE);
     w.op(OP.i32_eqz);
     w.if();
     w.i32(RUN_SAMPLE);
@@ -283,14 +288,7 @@ function settleCode(): Uint8Array {
 
 /** A miss has left the translation of local BLOCK: the last one that may has it called next for being made anew. */
 function countMiss(w: Assembler): void {
-  w.get(BLOCK);
-  w.get(BLOCK);
-  w.mem(MEM.i32_load, U.BLOCK_MISSES);
-  w.i32(1);
-  w.op(OP.i32_sub);
-  w.tee(I);
-  w.mem(MEM.i32_store, U.BLOCK_MISSES);
-  w.get(I);
+  countDown(w, () => w.get(BLOCK), U.BLOCK_MISSES);
   w.op(OP.i32_eqz);
   w.if();
   w.get(BLOCK);
@@ -364,14 +362,8 @@ function linkedCode(): Uint8Array {
   w.set(LINK);
   w.get(ENT);
   w.mem(MEM.i32_load, A.JUMPS + 24);
-  w.tee(BLOCK);
-  w.get(BLOCK);
-  w.mem(MEM.i32_load, U.BLOCK_CALLS);
-  w.i32(1);
-  w.op(OP.i32_sub);
-  w.tee(I);
-  w.mem(MEM.i32_store, U.BLOCK_CALLS);
-  w.get(I);
+  w.set(BLOCK);
+  countDown(w, () => w.get(BLOCK), U.BLOCK_CALLS);
   w.brIf(next);
   w.i32(0);
   w.get(BLOCK);

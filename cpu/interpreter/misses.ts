@@ -3,14 +3,16 @@
  * an access that crosses pages, checks for alignment, data breakpoints, and what `walk` does not do) changes nothing here and is done by
  * mmu/access.ts; the reference knows that alone. Counts and TLB entries are the same.
  */
+
 import * as A from "../arena.ts";
 import { Assembler, type FunctionBody, I32, I64, MEM, OP } from "../emit/assembler.ts";
 import { IMPORT_READ, IMPORT_RMW, IMPORT_WRITE } from "../emit/emitter.ts";
+import { add, notCanonical, put, word } from "../emit/words.ts";
 import { ACCESS_FETCH } from "../mmu/state.ts";
 import { SEVERAL, TLB_ATTR_WRITABLE } from "../mmu/tlb.ts";
 import { H_FAULT, H_OK } from "../uops/uop.ts";
 import { fetchEntry } from "./fetch-tlb.ts";
-import { answerIf, count, frameAttributes, has, put, WALK, WALK_FAULT, walkFunction, word } from "./walk.ts";
+import { answerIf, frameAttributes, has, WALK, WALK_FAULT, walkFunction } from "./walk.ts";
 
 /** What `access` and `fetch` answer when they have done nothing. */
 export const NOT_DONE = -1;
@@ -115,13 +117,7 @@ function unlessUsual(w: Assembler, lin: number): void {
   word(w, A.WALK);
   w.op(OP.i32_eqz);
   answerIf(w, NOT_DONE);
-  w.get(lin);
-  w.i64(16);
-  w.op(OP.i64_shl);
-  w.i64(16);
-  w.op(OP.i64_shr_s);
-  w.get(lin);
-  w.op(OP.i64_ne);
+  notCanonical(w, lin);
   answerIf(w, NOT_DONE);
 }
 
@@ -189,8 +185,8 @@ function accessCode(): Assembler {
   w.get(isWrite);
   w.call(WALK);
   w.set(page);
-  unlessPage(w, page, () => count(w, A.COUNT_DTLB_MISS));
-  count(w, A.COUNT_DTLB_MISS);
+  unlessPage(w, page, () => add(w, A.COUNT_DTLB_MISS, 1));
+  add(w, A.COUNT_DTLB_MISS, 1);
   fillData(w, lin, page, entry);
   // PAGE becomes the place.
   w.get(page);
@@ -333,7 +329,7 @@ function fetchCode(): Assembler {
   w.tee(page);
   w.op(OP.i32_eqz);
   answerIf(w, NOT_DONE);
-  count(w, A.COUNT_FETCH_MISS);
+  add(w, A.COUNT_FETCH_MISS, 1);
   w.get(old);
   w.if();
   w.i32(0);

@@ -4,17 +4,17 @@
  * than flat ones, TF, AC, a slice that ends) changes nothing here and goes to the helper, whose hypervisor says what all of this means
  * (hypervisor/pv/syscall.ts, bounce.ts, iret.ts). The hypervisor keeps the words A.PV_* and takes the counters over (pv/fast-path.ts).
  */
+
 import * as A from "../arena.ts";
 import { Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
-import { flagsImage, word } from "../emit/emit-system.ts";
+import { flagsImage } from "../emit/emit-system.ts";
+import { notCanonical, put, put64, word } from "../emit/words.ts";
 import { FLAG_AC, FLAG_DF, FLAG_IF, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM } from "../flags.ts";
 import { CTX, ENT, I, InterpreterEmitter, LIN, PC, RIPL, SCRATCH, ST, X } from "./emitter.ts";
 import {
   BREAKPOINTS,
   charge,
   forgetFetchPage,
-  put,
-  put64,
   R_R11,
   R_RCX,
   S_SSBASE,
@@ -73,7 +73,7 @@ export function slowIf(w: Assembler, slow: Label): void {
 
 /** Pushes the byte at what the i32 at `address` names, plus `offset`. */
 export function byteAt(e: InterpreterEmitter, address: number, offset = 0): void {
-  word(e, address);
+  word(e.w, address);
   e.w.mem(MEM.i32_load8_u, offset);
 }
 
@@ -115,8 +115,8 @@ export function chargeXen(w: Assembler, cost: number, counter: number): void {
 
 /** Goes to `slow` where the slice would end within Xen. */
 function slowAtEnd(e: InterpreterEmitter, slow: Label, cost: number): void {
-  word(e, A.REMAINING);
-  word(e, cost);
+  word(e.w, A.REMAINING);
+  word(e.w, cost);
   e.w.op(OP.i32_le_s);
   slowIf(e.w, slow);
 }
@@ -160,7 +160,7 @@ export function setSegments(w: Assembler, cs: () => void, ss: () => void): void 
 /** The user's system call: createBounceFrame for the syscall callback. */
 function bounce(e: InterpreterEmitter, slow: Label): void {
   const { w } = e;
-  word(e, A.PV_MAY);
+  word(w, A.PV_MAY);
   w.i32(PV_MAY_CALL);
   w.op(OP.i32_and, OP.i32_eqz);
   slowIf(w, slow);
@@ -168,7 +168,7 @@ function bounce(e: InterpreterEmitter, slow: Label): void {
   // An event that would come in right behind.
   byteAt(e, A.PV_INFO, MASK);
   w.tee(I);
-  word(e, A.PV_MASKS);
+  word(w, A.PV_MASKS);
   w.op(OP.i32_or, OP.i32_eqz);
   w.if();
   byteAt(e, A.PV_INFO);
@@ -186,7 +186,7 @@ function bounce(e: InterpreterEmitter, slow: Label): void {
   slowIf(w, slow);
   e.hitAddress();
   w.tee(ENT);
-  word(e, A.PV_INFO);
+  word(w, A.PV_INFO);
   w.op(OP.i32_xor);
   w.i32(12);
   w.op(OP.i32_shr_u, OP.i32_eqz);
@@ -194,9 +194,9 @@ function bounce(e: InterpreterEmitter, slow: Label): void {
   // Nothing can fail any more. Events are masked, and the frame shows how it was.
   flagsImage(e);
   w.set(ST);
-  word(e, A.PV_INFO);
+  word(w, A.PV_INFO);
   w.get(I);
-  word(e, A.PV_MASKS);
+  word(w, A.PV_MASKS);
   w.op(OP.i32_or);
   w.mem(MEM.i32_store8, MASK);
   const store = (offset: number, value: () => void): void => {
@@ -226,7 +226,7 @@ function bounce(e: InterpreterEmitter, slow: Label): void {
     w.i32(0);
     w.get(I);
     w.op(OP.i32_eqz, OP.select, OP.i32_or);
-    word(e, A.PV_IOPL);
+    word(e.w, A.PV_IOPL);
     w.op(OP.i32_or, OP.i64_extend_i32_u);
   });
   store(40, () => e.getFixed(A.S_RSP, 3));
@@ -283,14 +283,14 @@ export function checkSelector(e: InterpreterEmitter, slow: Label, high: number):
   page();
   w.op(OP.i32_eqz);
   w.if();
-  word(e, A.PV_GDT);
+  word(w, A.PV_GDT);
   w.set(PC);
   w.else();
   page();
   w.i32(FLAT_CS64 >>> 12);
   w.op(OP.i32_ne);
   slowIf(w, slow);
-  word(e, A.PV_GDT_RESERVED);
+  word(w, A.PV_GDT_RESERVED);
   w.set(PC);
   w.end();
   w.get(PC);
@@ -309,7 +309,7 @@ export function checkSelector(e: InterpreterEmitter, slow: Label, high: number):
 /** HYPERVISOR_iret: pvIret. */
 function iret(e: InterpreterEmitter, slow: Label): void {
   const { w } = e;
-  word(e, A.PV_MAY);
+  word(w, A.PV_MAY);
   w.i32(PV_MAY_IRET);
   w.op(OP.i32_and, OP.i32_eqz);
   slowIf(w, slow);
@@ -329,9 +329,9 @@ function iret(e: InterpreterEmitter, slow: Label): void {
   w.op(OP.i32_and);
   slowIf(w, slow);
   frame32(w, CONTEXT.rflags);
-  word(e, A.PV_IOPL_MASK);
+  word(w, A.PV_IOPL_MASK);
   w.op(OP.i32_and);
-  word(e, A.PV_IOPL);
+  word(w, A.PV_IOPL);
   w.op(OP.i32_ne);
   slowIf(w, slow);
   // An event that would come in right behind.
@@ -344,13 +344,8 @@ function iret(e: InterpreterEmitter, slow: Label): void {
   w.end();
   // A canonical address.
   frame64(w, CONTEXT.rip);
-  w.tee(RIPL);
-  w.i64(16);
-  w.op(OP.i64_shl);
-  w.i64(16);
-  w.op(OP.i64_shr_s);
-  w.get(RIPL);
-  w.op(OP.i64_ne);
+  w.set(RIPL);
+  notCanonical(w, RIPL);
   slowIf(w, slow);
   // To whom.
   frame32(w, CONTEXT.cs);
@@ -360,7 +355,7 @@ function iret(e: InterpreterEmitter, slow: Label): void {
   w.op(OP.i32_eq);
   w.if();
   slowAtEnd(e, slow, A.PV_COST_IRET_USER);
-  word(e, A.PV_CTX_USER);
+  word(w, A.PV_CTX_USER);
   w.op(OP.i32_eqz);
   slowIf(w, slow);
   w.else();
@@ -439,7 +434,7 @@ function iret(e: InterpreterEmitter, slow: Label): void {
   chargeXen(w, A.PV_COST_IRET, A.PV_IRETS);
   w.end();
   // Events are masked unless the frame's IF is set. Last, since the byte may lie in the frame.
-  word(e, A.PV_INFO);
+  word(e.w, A.PV_INFO);
   frame32(w, CONTEXT.rflags);
   w.i32(FLAG_IF);
   w.op(OP.i32_and, OP.i32_eqz);
@@ -451,12 +446,12 @@ export function pvSyscallCode(): { code: Uint8Array; hints: number[] } {
   const w = new Assembler();
   const e = new InterpreterEmitter(w, SCRATCH);
   const slow = w.block();
-  word(e, A.PV_MAY);
+  word(w, A.PV_MAY);
   w.op(OP.i32_eqz);
   slowIf(w, slow);
   unless(e, slow, A.RFLAGS_SYS, RARE);
   unless(e, slow, A.DR + 56, BREAKPOINTS);
-  word(e, A.PENDING_DEBUG);
+  word(w, A.PENDING_DEBUG);
   slowIf(w, slow);
   byteAt(e, A.PV_INFO_ATTR);
   slowIf(w, slow);
@@ -464,7 +459,7 @@ export function pvSyscallCode(): { code: Uint8Array; hints: number[] } {
   w.i32(0);
   w.mem(MEM.i64_load, A.RIP);
   w.set(RIPL);
-  word(e, A.PV_KERNEL);
+  word(w, A.PV_KERNEL);
   w.if();
   e.getFixed(A.S_RAX, 3);
   w.i64(HYPERVISOR_iret);

@@ -3,13 +3,14 @@
  * text (sync_core), some 10,000 times in a boot. What it looks at in the GDT lies where the hypervisor says (pv-ends.ts); the TLB is asked
  * and filled all the same, so that misses count as they do in system/far.ts, which says what the instruction means and does what is rare.
  */
+
 import * as A from "../arena.ts";
 import { Assembler, MEM, OP } from "../emit/assembler.ts";
-import { word } from "../emit/emit-system.ts";
 import { IMPORT_READ } from "../emit/emitter.ts";
+import { notCanonical, put, put64, word } from "../emit/words.ts";
 import { FLAG_AC, FLAG_DF, FLAG_ID, FLAG_IOPL, FLAG_NT, FLAG_TF, FLAGS_ARITHMETIC } from "../flags.ts";
 import { CTX, ENT, I, InterpreterEmitter, LIN, RIPL, SCRATCH, ST } from "./emitter.ts";
-import { BREAKPOINTS, forgetFetchPage, put, put64, setFlags, unless } from "./fast-ends.ts";
+import { BREAKPOINTS, forgetFetchPage, setFlags, unless } from "./fast-ends.ts";
 import { ACCESS } from "./misses.ts";
 import { CODE64_HIGH, checkSelector, DATA_HIGH, frame32, frame64, RARE, setSegments, slowIf } from "./pv-ends.ts";
 import { reload } from "./terminals.ts";
@@ -27,11 +28,11 @@ export function pvIretqCode(): { code: Uint8Array; hints: number[] } {
   const w = new Assembler();
   const e = new InterpreterEmitter(w, SCRATCH);
   const slow = w.block();
-  word(e, A.PV_MAY);
+  word(w, A.PV_MAY);
   w.op(OP.i32_eqz);
-  word(e, A.EVENTS_WAIT);
+  word(w, A.EVENTS_WAIT);
   w.op(OP.i32_or);
-  word(e, A.INTERRUPTIBILITY);
+  word(w, A.INTERRUPTIBILITY);
   w.op(OP.i32_or);
   slowIf(w, slow);
   unless(e, slow, A.RFLAGS_SYS, RARE | FLAG_NT | FLAG_IOPL);
@@ -49,13 +50,8 @@ export function pvIretqCode(): { code: Uint8Array; hints: number[] } {
   e.hitAddress();
   w.set(ENT);
   frame64(w, FRAME.rip);
-  w.tee(RIPL);
-  w.i64(16);
-  w.op(OP.i64_shl);
-  w.i64(16);
-  w.op(OP.i64_shr_s);
-  w.get(RIPL);
-  w.op(OP.i64_ne);
+  w.set(RIPL);
+  notCanonical(w, RIPL);
   slowIf(w, slow);
   frame32(w, FRAME.rflags);
   w.i32(FLAG_TF | FLAG_AC);
@@ -88,7 +84,7 @@ export function pvIretqCode(): { code: Uint8Array; hints: number[] } {
   frame32(w, FRAME.rflags);
   w.i32(TAKEN);
   w.op(OP.i32_and);
-  word(e, A.RFLAGS_SYS);
+  word(w, A.RFLAGS_SYS);
   w.i32(~TAKEN);
   w.op(OP.i32_and, OP.i32_or);
   w.set(I);

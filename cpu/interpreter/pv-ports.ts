@@ -4,13 +4,14 @@
  * All of that, what the exception leaves behind and what Xen charges, is done here for IN of one byte. What is rare changes nothing here
  * and goes to the helper: hypervisor/pv/emulate.ts and ports.ts say what it means.
  */
+
 import * as A from "../arena.ts";
 import { EXIT_PV, FAULT_HAS_ERROR, VEC_GP } from "../core.ts";
 import { Assembler, MEM, OP } from "../emit/assembler.ts";
-import { word } from "../emit/emit-system.ts";
+import { add, put, put64, word } from "../emit/words.ts";
 import { EVENT_EXCEPTION, INFO_ERROR_VALID, INFO_VALID } from "../system/exceptions.ts";
 import { ENT, I, InterpreterEmitter, LIN, SCRATCH, ST } from "./emitter.ts";
-import { BREAKPOINTS, put, put64, unless } from "./fast-ends.ts";
+import { BREAKPOINTS, unless } from "./fast-ends.ts";
 import { byteAt, chargeXen, MASK, PV_MAY_IN, RARE, slowIf } from "./pv-ends.ts";
 import { reload } from "./terminals.ts";
 
@@ -30,16 +31,16 @@ export function pvInCode(): { code: Uint8Array; hints: number[] } {
   const w = new Assembler();
   const e = new InterpreterEmitter(w, SCRATCH);
   const slow = w.block();
-  word(e, A.PV_MAY);
+  word(w, A.PV_MAY);
   w.i32(PV_MAY_IN);
   w.op(OP.i32_and, OP.i32_eqz);
   slowIf(w, slow);
-  word(e, A.PV_KERNEL);
+  word(w, A.PV_KERNEL);
   w.op(OP.i32_eqz);
   slowIf(w, slow);
   unless(e, slow, A.RFLAGS_SYS, RARE);
   unless(e, slow, A.DR + 56, BREAKPOINTS);
-  word(e, A.PENDING_DEBUG);
+  word(w, A.PENDING_DEBUG);
   slowIf(w, slow);
   // An event that would come in right behind.
   byteAt(e, A.PV_INFO, MASK);
@@ -48,8 +49,8 @@ export function pvInCode(): { code: Uint8Array; hints: number[] } {
   byteAt(e, A.PV_INFO);
   slowIf(w, slow);
   w.end();
-  word(e, A.REMAINING);
-  word(e, A.PV_COST_IN);
+  word(w, A.REMAINING);
+  word(w, A.PV_COST_IN);
   w.i32(INSTRUCTION);
   w.op(OP.i32_add, OP.i32_le_s);
   slowIf(w, slow);
@@ -121,14 +122,4 @@ export function pvInCode(): { code: Uint8Array; hints: number[] } {
   w.end();
   w.i32(0);
   return { code: w.bytes.slice(0, w.length), hints: w.hints };
-}
-
-/** Adds to the i32 at `address`. */
-function add(w: Assembler, address: number, amount: number): void {
-  put(w, address, () => {
-    w.i32(0);
-    w.mem(MEM.i32_load, address);
-    w.i32(amount);
-    w.op(OP.i32_add);
-  });
 }

@@ -1,9 +1,11 @@
 /** The terminal micro-ops of the interpreter: accounting, the test of the deadline, and where to go on. */
+
 import * as A from "../arena.ts";
 import { VEC_GP } from "../core.ts";
 import { type Assembler, type Label, MEM, OP } from "../emit/assembler.ts";
 import { condition, conditionByNumber, push } from "../emit/emit-move.ts";
 import { type Emitter, IMPORT_HELPER, IMPORTS } from "../emit/emitter.ts";
+import { notCanonical } from "../emit/words.ts";
 import * as U from "../uops/uop.ts";
 import { BLOCK, CTX, I, type InterpreterEmitter, IRET, LIN, LINK, PC, RIPL, ST, T, TLB, Y } from "./emitter.ts";
 import { fastAc, fastSti, fastSyscall, fastSysret } from "./fast-ends.ts";
@@ -160,13 +162,7 @@ function noteTarget(w: Assembler): void {
 /** Faults with #GP(0) if local Y is not canonical (48 bits). */
 function checkCanonical(e: Emitter): void {
   const { w } = e;
-  w.get(Y);
-  w.i64(16);
-  w.op(OP.i64_shl);
-  w.i64(16);
-  w.op(OP.i64_shr_s);
-  w.get(Y);
-  w.op(OP.i64_ne);
+  notCanonical(w, Y);
   w.unlikely();
   w.if();
   e.fault(VEC_GP);

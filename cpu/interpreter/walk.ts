@@ -3,10 +3,12 @@
  * page that is not RAM or has attributes) changes nothing here and is done by mmu/walker.ts, which says what all of this means; the
  * reference knows that alone. A and D bits, counts and recorded faults are the same.
  */
+
 import * as A from "../arena.ts";
 import { FAULT_HAS_ERROR, VEC_PF } from "../core.ts";
 import { Assembler, type FunctionBody, I32, I64, type Label, MEM, OP } from "../emit/assembler.ts";
 import { IMPORTS } from "../emit/emitter.ts";
+import { add, put, word } from "../emit/words.ts";
 import { RIGHT_DIRTY, RIGHT_FETCH, RIGHT_READ, RIGHT_WRITE } from "../mmu/nested.ts";
 import { WALK_NESTED, WALK_NESTED_AD, WALK_SMEP, WALK_WP } from "../mmu/quick.ts";
 import { ACCESS_FETCH, ACCESS_WRITE, PHYSICAL_BITS } from "../mmu/state.ts";
@@ -23,26 +25,6 @@ const CELL_BYTES = 8;
 const WRITABLE: number = RIGHT_WRITE | RIGHT_DIRTY;
 const ALL_RIGHTS: number = RIGHT_READ | WRITABLE | RIGHT_FETCH;
 const FRAME_MASK: number = 2 ** (PHYSICAL_BITS - 12) - 1;
-
-export function word(w: Assembler, address: number): void {
-  w.i32(0);
-  w.mem(MEM.i32_load, address);
-}
-
-/** Stores the i32 that `value` pushes at `address`. */
-export function put(w: Assembler, address: number, value: () => void): void {
-  w.i32(0);
-  value();
-  w.mem(MEM.i32_store, address);
-}
-
-export function count(w: Assembler, counter: number): void {
-  put(w, counter, () => {
-    word(w, counter);
-    w.i32(1);
-    w.op(OP.i32_add);
-  });
-}
 
 /** Pushes whether the i32 that was pushed has one of `bits`. */
 export function has(w: Assembler, bits: number): void {
@@ -529,7 +511,7 @@ export function walkFunction(): FunctionBody {
   checkRights(w, fault);
   finish(w, slow);
   markUsed(w, slow);
-  count(w, A.COUNT_WALK);
+  add(w, A.COUNT_WALK, 1);
   put(w, A.WALK_SHIFT, () => {
     w.get(SHIFT);
     w.op(OP.i32_wrap_i64);
@@ -567,7 +549,7 @@ export function walkFunction(): FunctionBody {
   w.i32(ACCESS_FETCH);
   w.op(OP.i32_eq);
   w.brIf(slow);
-  count(w, A.COUNT_WALK);
+  add(w, A.COUNT_WALK, 1);
   w.i32(0);
   w.get(LIN);
   w.mem(MEM.i64_store, A.EXIT_GLA);

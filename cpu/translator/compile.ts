@@ -1,9 +1,11 @@
 /** From a region to the code of one WebAssembly function (type: interpreter/generate.ts TRANSLATED_TYPE). */
+
 import * as A from "../arena.ts";
 import { type Core, VEC_GP } from "../core.ts";
 import { Assembler, I32, type Label, MEM, OP } from "../emit/assembler.ts";
 import { push } from "../emit/emit-move.ts";
 import { emitTable } from "../emit/table.ts";
+import { notCanonical } from "../emit/words.ts";
 import * as U from "../uops/uop.ts";
 import { type Deadlines, placeLooks } from "./deadlines.ts";
 import { REM, RIPL, T, TranslatorEmitter, VALID, Y } from "./emitter.ts";
@@ -22,7 +24,6 @@ export class RegionCompiler {
   /** Where a branch to a block goes: its `loop`, or the `block` that ends where it begins. */
   private readonly loops: (Label | undefined)[] = [];
   private readonly merges: (Label | undefined)[] = [];
-
   /** Ends where RIP is set for leaving the region, to the offset on the stack. */
   private outside: Label | null = null;
 
@@ -359,13 +360,7 @@ export class RegionCompiler {
   /** As the interpreter's: #GP(0) if local Y is not canonical. */
   private checkCanonical(): void {
     const { body, e } = this;
-    body.get(Y);
-    body.i64(16);
-    body.op(OP.i64_shl);
-    body.i64(16);
-    body.op(OP.i64_shr_s);
-    body.get(Y);
-    body.op(OP.i64_ne);
+    notCanonical(body, Y);
     body.unlikely();
     body.if();
     e.fault(VEC_GP);

@@ -15,6 +15,7 @@ import {
   type Scratch,
   V128,
 } from "../emit/emitter.ts";
+import { add, put, put64, word } from "../emit/words.ts";
 import { fetchEntry, stamp } from "../interpreter/fetch-tlb.ts";
 import { BASE_HELPERS, HELPER_SLOTS } from "../uops/helpers.ts";
 import * as U from "../uops/uop.ts";
@@ -31,22 +32,21 @@ export const REM = 4;
 /** What a slow path or helper answered. */
 const STATUS = 5;
 const TLB = 6;
-export const COND = 7;
 /** The other pages of the region are in the fetch TLB, where they were when it was formed. */
-export const VALID = 8;
-const CTX = 10;
-export const RIPL = 11;
-const X = 12;
-export const Y = 13;
-const R = 14;
-export const T = 15;
-const LIN = 16;
-const FLAG: FlagLocals = { kind: 9, one: 17, two: 18, ownC: 19, ownO: 20, ownZ: 21, x: 22 };
+export const VALID = 7;
+const CTX = 9;
+export const RIPL = 10;
+const X = 11;
+export const Y = 12;
+const R = 13;
+export const T = 14;
+const LIN = 15;
+const FLAG: FlagLocals = { kind: 8, one: 16, two: 17, ownC: 18, ownO: 19, ownZ: 20, x: 21 };
 /** Slot n of the slot file is local SLOT + n. */
-const SLOT = 23;
+const SLOT = 22;
 const V: number = SLOT + 32;
 export const LOCAL_TYPES: readonly number[] = [
-  ...new Array<number>(9).fill(I32),
+  ...new Array<number>(8).fill(I32),
   ...new Array<number>(V - CTX).fill(I64),
   V128,
 ];
@@ -303,12 +303,8 @@ export class TranslatorEmitter extends FlagEmitter {
   leaveBlock(record: number, offset: number): void {
     const { w } = this;
     w.set(ST);
-    w.i32(0);
-    w.i32(record);
-    w.mem(MEM.i32_store, A.BLOCK);
-    w.i32(0);
-    this.pageAddress(offset);
-    w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
+    put(w, A.BLOCK, () => w.i32(record));
+    put64(w, A.SLOTS + A.S_RIPBASE, () => this.pageAddress(offset));
     w.br(this.exit!);
   }
   /** Where the offset on the stack is what the function is left for: sets RIP. */
@@ -353,8 +349,7 @@ export class TranslatorEmitter extends FlagEmitter {
     this.uop();
     w.get(REM);
     w.call(index);
-    w.i32(0);
-    w.mem(MEM.i32_load, A.REMAINING);
+    word(w, A.REMAINING);
     w.set(REM);
     this.leaveIf();
     this.calledOut = true;
@@ -416,8 +411,7 @@ export class TranslatorEmitter extends FlagEmitter {
    * @param least if not more than so many instructions are left of the slice, the interpreter does the first block
    */
   prologue(w: Assembler, record: number, pages: readonly Page[], least: number): void {
-    w.i32(0);
-    w.mem(MEM.i32_load, A.REMAINING);
+    word(w, A.REMAINING);
     w.set(REM);
     if (least > 0) this.refuse(w, record, least);
     w.i32(0);
@@ -451,19 +445,10 @@ export class TranslatorEmitter extends FlagEmitter {
     w.op(OP.i32_le_s);
     w.unlikely();
     w.if();
-    w.i32(0);
-    w.i32(record);
-    w.mem(MEM.i32_store, A.BLOCK);
-    w.i32(0);
-    w.get(PAGE);
-    w.mem(MEM.i64_store, A.SLOTS + A.S_RIPBASE);
+    put(w, A.BLOCK, () => w.i32(record));
+    put64(w, A.SLOTS + A.S_RIPBASE, () => w.get(PAGE));
     // It is answered as a miss of the TLB, and is none.
-    w.i32(0);
-    w.i32(0);
-    w.mem(MEM.i32_load, record + U.BLOCK_MISSES);
-    w.i32(1);
-    w.op(OP.i32_add);
-    w.mem(MEM.i32_store, record + U.BLOCK_MISSES);
+    add(w, record + U.BLOCK_MISSES, 1);
     w.i32(record + U.BLOCK_HEADER_BYTES);
     w.op(OP.return);
     w.end();

@@ -8,26 +8,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import type { Core } from "../../cpu/core.ts";
-import { linkInterpreter, makeEnvironment } from "../../cpu/interpreter/link.ts";
 import { makeReference } from "../../cpu/reference/evaluator.ts";
-import { type BlockRunner, type Engine, makeInterpreter } from "../../cpu/run.ts";
+import { makeInterpreter } from "../../cpu/run.ts";
 import { findCpuModel } from "../../cpu/system/cpu-model.ts";
-import { Translator } from "../../cpu/translator/translator.ts";
+import { eagerTranslator } from "../support/eager-translator.ts";
 import { runSystemGuest, type SystemRunOptions } from "../support/system-guest.ts";
 
 const folder = fileURLToPath(new URL("../../guests/system", import.meta.url));
 const IMAGES = ["system64.elf", "system32.elf", "system-pae.elf"];
 
-/** Translates whatever is entered a third time, at once. */
-function makeEager(engine: Engine, core: Core): BlockRunner {
-  const environment = makeEnvironment(core);
-  const tuning = { warm: 2, batch: 1, patience: 1, calls: 3, misses: 2 };
-  return {
-    run: linkInterpreter(core, environment),
-    translator: new Translator(core, engine.blocks, environment, tuning),
-  };
-}
 const SUCCESS = /^\w+: \d+ checks, 0 failures\nexit$/;
 
 /** The text of runs that must be good, and of the same cycles. */
@@ -42,7 +31,7 @@ function expectAlike(image: string, runs: Record<string, SystemRunOptions>): voi
 
 describe.each(IMAGES)("%s", (image) => {
   it("finds nothing wrong in interpreter and translator", { timeout: 300_000 }, () => {
-    expectAlike(image, { interpreter: { makeRunner: makeInterpreter }, translator: { makeRunner: makeEager } });
+    expectAlike(image, { interpreter: { makeRunner: makeInterpreter }, translator: { makeRunner: eagerTranslator() } });
   });
 
   it("finds nothing wrong in the reference", { timeout: 300_000 }, () => {
@@ -54,7 +43,7 @@ describe.each(IMAGES)("%s", (image) => {
 
   it("finds nothing wrong with AMD's processor", { timeout: 300_000 }, () => {
     const model = findCpuModel("amd", "x86-64-v3");
-    expectAlike(image, { amd: { makeRunner: makeEager, model, quick: true } });
+    expectAlike(image, { amd: { makeRunner: eagerTranslator(), model, quick: true } });
   });
 });
 

@@ -2,26 +2,21 @@
 import { describe, expect, it } from "vitest";
 import * as A from "../../../cpu/arena.ts";
 import { getFlags } from "../../../cpu/flags.ts";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { makeInterpreter } from "../../../cpu/run.ts";
 import { setRip } from "../../../cpu/system/bits.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { X87_OPS } from "../../../cpu/uops/uop.ts";
 import { x87Form } from "../../../cpu/uops/x87-forms.ts";
 import { BareCore, CODE, DATA } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 import { type X87Form, x87Forms } from "./cases.ts";
 import { Random, randomF32, randomF64, randomF80 } from "./random.ts";
 
 const reference = new BareCore(makeReference);
 const interpreter = new BareCore(makeInterpreter);
 const translators: Translator[] = [];
-const translator = new BareCore((engine, core) => {
-  const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, { warm: 2, batch: 1, patience: 1, calls: 3 });
-  translators.push(made);
-  return { run: linkInterpreter(core, environment), translator: made };
-});
+const translator = new BareCore(eagerTranslator(translators));
 const registers = [0x1234567890abcdefn, 0n, 0n, 0n, 0n, 0n, 0n, BigInt(DATA)];
 
 const FORMS = x87Forms().filter(({ opcode, modrm }) => x87Form(opcode, modrm) !== undefined);

@@ -1,28 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Core } from "../../../cpu/core.ts";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
-import { type BlockRunner, type Engine, makeInterpreter } from "../../../cpu/run.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import { makeInterpreter } from "../../../cpu/run.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore, type BareFault, CODE, DATA } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 import { type Program, programs } from "./programs.ts";
 
 const interpreter = new BareCore(makeInterpreter);
 const translations: Translator[] = [];
-/** Translates whatever is entered a third time. */
-const translate = (engine: Engine, core: Core): BlockRunner => {
-  const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, {
-    warm: 2,
-    batch: 1,
-    patience: 1,
-    calls: 3,
-    misses: 2,
-  });
-  translations.push(made);
-  return { run: linkInterpreter(core, environment), translator: made };
-};
+const translate = eagerTranslator(translations);
 const translator = new BareCore(translate);
 /** The same with the host's time noted: some translations are called from outside. */
 const timed = new BareCore(translate, () => performance.now());

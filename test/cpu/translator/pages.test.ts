@@ -5,29 +5,18 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as A from "../../../cpu/arena.ts";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { makeInterpreter } from "../../../cpu/run.ts";
 import { updateMode } from "../../../cpu/system/mode.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore, CODE } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 
 const translations: Translator[] = [];
 const subjects = {
   reference: new BareCore(makeReference),
   interpreter: new BareCore(makeInterpreter),
-  translator: new BareCore((engine, core) => {
-    const environment = makeEnvironment(core);
-    const made = new Translator(core, engine.blocks, environment, {
-      warm: 2,
-      batch: 1,
-      patience: 1,
-      calls: 3,
-      misses: 2,
-    });
-    translations.push(made);
-    return { run: linkInterpreter(core, environment), translator: made };
-  }),
+  translator: new BareCore(eagerTranslator(translations)),
 };
 
 /** An instruction of H crosses into the page after. */

@@ -1,24 +1,13 @@
 /** A function that calls itself, directly and through another one that the region holds twice, for each of its callers. */
 import { describe, expect, it } from "vitest";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 
 const translators: Translator[] = [];
 const reference = new BareCore(makeReference);
-const translator = new BareCore((engine, core) => {
-  const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, {
-    warm: 2,
-    batch: 1,
-    patience: 1,
-    calls: 3,
-    misses: 2,
-  });
-  translators.push(made);
-  return { run: linkInterpreter(core, environment), translator: made };
-});
+const translator = new BareCore(eagerTranslator(translators));
 
 const [F, G] = [0x40, 0x80];
 /** CALL at `at` of `to`, offsets in the program. */

@@ -1,24 +1,13 @@
 /** Calls through a retpoline, CALL 1f; ...; 1: MOV [RSP], reg; RET: regions follow them to where they went last, in another page here. */
 import { describe, expect, it } from "vitest";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore, CODE } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 
 const translators: Translator[] = [];
 const reference = new BareCore(makeReference);
-const translator = new BareCore((engine, core) => {
-  const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, {
-    warm: 2,
-    batch: 1,
-    patience: 1,
-    calls: 3,
-    misses: 2,
-  });
-  translators.push(made);
-  return { run: linkInterpreter(core, environment), translator: made };
-});
+const translator = new BareCore(eagerTranslator(translators));
 
 const [THUNK, F, G] = [0x80, 0x1000, 0x1040];
 const word = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >>> 24) & 255];

@@ -1,25 +1,14 @@
 /** Shuffles by an immediate, which translations know and the interpreter reads. */
 import { describe, expect, it } from "vitest";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 import { Random } from "../../support/random.ts";
 
 const translators: Translator[] = [];
 const reference = new BareCore(makeReference);
-const translator = new BareCore((engine, core) => {
-  const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, {
-    warm: 2,
-    batch: 1,
-    patience: 1,
-    calls: 3,
-    misses: 2,
-  });
-  translators.push(made);
-  return { run: linkInterpreter(core, environment), translator: made };
-});
+const translator = new BareCore(eagerTranslator(translators));
 
 /** PSHUFD, PSHUFLW, PSHUFHW, SHUFPS, PMULUDQ, PMULHW and PMULHUW of the low registers in a loop, with immediates of `random`. */
 function program(random: Random): Uint8Array {

@@ -1,12 +1,11 @@
 /** Cores take turns, and each puts the other's pages out of the fetch TLB: all engines miss them alike. */
 import { expect, it } from "vitest";
 import { Core } from "../../../cpu/core.ts";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { fetchEntry, newFetchEpoch } from "../../../cpu/mmu/tlb.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
 import { makeInterpreter } from "../../../cpu/run.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore, bytes, CODE } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 
 /** Two pages that jump to each other, the second after an inc of eax and a jump of its own. */
 const [HERE, THERE] = [bytes("e9 fb 0f 00 00"), bytes("ff c0 eb 00 e9 f7 ef ff ff")];
@@ -27,17 +26,7 @@ function missesInTurns(bare: BareCore, slice: number): unknown {
 }
 
 it.each([1, 2, 3])("cores whose short turns are %i cycles miss the fetch TLB alike in all engines", (slice) => {
-  const translated = new BareCore((engine, core) => {
-    const environment = makeEnvironment(core);
-    const translator = new Translator(core, engine.blocks, environment, {
-      warm: 2,
-      batch: 1,
-      patience: 1,
-      calls: 3,
-      misses: 2,
-    });
-    return { run: linkInterpreter(core, environment), translator };
-  });
+  const translated = new BareCore(eagerTranslator());
   const expected = missesInTurns(new BareCore(makeReference), slice);
   expect(missesInTurns(new BareCore(makeInterpreter), slice)).toEqual(expected);
   expect(missesInTurns(translated, slice)).toEqual(expected);

@@ -1,24 +1,13 @@
 /** Flags across a micro-op that calls a helper on its rare way only: what is known of them must hold on both ways. */
 import { describe, expect, it } from "vitest";
-import { linkInterpreter, makeEnvironment } from "../../../cpu/interpreter/link.ts";
 import { makeReference } from "../../../cpu/reference/evaluator.ts";
-import { Translator } from "../../../cpu/translator/translator.ts";
+import type { Translator } from "../../../cpu/translator/translator.ts";
 import { BareCore, bytes, DATA, STACK } from "../../support/bare-core.ts";
+import { eagerTranslator } from "../../support/eager-translator.ts";
 
 const translators: Translator[] = [];
 const reference = new BareCore(makeReference);
-const translator = new BareCore((engine, core) => {
-  const environment = makeEnvironment(core);
-  const made = new Translator(core, engine.blocks, environment, {
-    warm: 2,
-    batch: 1,
-    patience: 1,
-    calls: 3,
-    misses: 2,
-  });
-  translators.push(made);
-  return { run: linkInterpreter(core, environment), translator: made };
-});
+const translator = new BareCore(eagerTranslator(translators));
 
 describe("flags in translated code", () => {
   for (const [name, text] of [
